@@ -76,7 +76,7 @@ mod worker;
 pub use difficulty::Difficulty;
 pub use message::MAX_LINE_BYTES;
 pub use session::{AUTHORIZATION_TIMEOUT, Action, Now, Session, SessionConfig};
-pub use share::{ShareOutcome, SolvedBlock};
+pub use share::{AcceptedShare, ShareOutcome, SolvedBlock};
 pub use template::{BlockTemplate, CoinbaseParts, CoinbaseSource};
 pub use worker::Worker;
 

@@ -2,6 +2,7 @@
 
 mod data;
 mod settings;
+mod stratum_url;
 pub mod toml_file;
 
 pub mod limits;
@@ -65,6 +66,8 @@ pub struct Config {
     pub kernel: Option<Kernel>,
     /// Address for Stratum miners; `None` disables Stratum.
     pub stratum: Option<SocketAddr>,
+    /// The URL of the Stratum server that miners are shown; `None` for those of its addresses.
+    pub stratum_url: Option<String>,
     /// Redis server that events are published to.
     pub publish: Option<redis::Client>,
     /// Cache size of the index in bytes.
@@ -102,6 +105,7 @@ impl Settings {
             let (min, max) = (CACHE_MB_RANGE.start(), CACHE_MB_RANGE.end());
             bail!("cache_mb must be {min} to {max}, not {cache_mb}");
         }
+        self.stratum_url.as_deref().map(stratum_url::check).transpose()?;
         Ok(Config {
             miner: miner.transpose()?,
             peering: Peering::new(&self, &params)?,
@@ -126,6 +130,7 @@ impl Settings {
             threads: self.threads,
             kernel: self.kernel.map(|name| name.parse()).transpose()?,
             stratum: self.stratum,
+            stratum_url: self.stratum_url,
             publish: self.publish.as_deref().map(redis_server).transpose()?,
             cache_bytes: u64::from(cache_mb) * 1_048_576,
             accept_loss: self.accept_loss,

@@ -19,8 +19,9 @@ use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::mining::generator::BlockGenerator;
 use crate::mining::readiness::{PeerRequirement, Readiness};
-use crate::mining::stratum::{self, Workers};
+use crate::mining::stratum::{self, Endpoint};
 use crate::mining::templates::Templates;
+use crate::mining::workers::{self, Workers};
 use crate::network::{self, Network};
 use crate::node_file::NodeFile;
 use crate::snapshot::Store;
@@ -204,11 +205,11 @@ impl Daemon {
             height = tip.height.get(), tip = %tip.hash,
             "node started, explorer at {url}/, REST API at {url}/v1/chain"
         );
-        if let Some((address, _)) = &node.stratum {
+        if let Some(stratum) = &node.stratum {
+            let urls = stratum.urls().join(" or ");
             let tls = self.running.announced.as_ref().is_some_and(|it| it.tls.is_some());
-            let tls = if tls { format!(", or stratum+ssl://{address}") } else { String::new() };
-            let url = stratum_url(*address);
-            tracing::info!("miners connect to {url}{tls} as user ADDRESS or ADDRESS.worker");
+            let tls = if tls { " (or stratum+ssl://)" } else { "" };
+            tracing::info!("miners connect to {urls}{tls} as user ADDRESS or ADDRESS.worker");
         }
         if let Some(address) = self.join_address() {
             tracing::info!("other nodes join with --peer {address}");
@@ -308,6 +309,7 @@ struct Running {
     network: Option<Network>,
     jobs: Option<Jobs>,
     stratum: Option<stratum::Server>,
+    workers: Option<Arc<Workers>>,
     /// Tasks that end when `stop` becomes true.
     tasks: Vec<JoinHandle<()>>,
     announced: Option<Announced>,
@@ -409,10 +411,15 @@ impl Running {
         let jobs = jobs.start(reader.clone(), writer.clone(), readiness.clone(), config.kernel);
         let jobs = self.jobs.insert(jobs).handle().clone();
         let hrp = reader.params().hrp();
-        let workers = |address| (address, Arc::new(Workers::open(&config.data, hrp)));
+        let workers = self.workers.insert(Arc::new(Workers::open(&config.data, hrp)));
+        let endpoint = |local: SocketAddr| {
+            let ip = config.stratum.map_or(local.ip(), |address| address.ip());
+            Endpoint::new(ip, local, config.stratum_url.clone())
+        };
         let node = Arc::new(NodeState {
             templates: Arc::new(Templates::new(writer.clone(), readiness.clone())?),
-            stratum: stratum.map(workers),
+            stratum: stratum.map(endpoint),
+            workers: Arc::clone(workers),
             readiness,
             reader,
             writer,
@@ -448,7 +455,9 @@ impl Running {
             let generator = BlockGenerator::new(node.reader.clone(), node.writer.clone(), miner);
             self.tasks.extend(generator.spawn(config.generation, &node.stopping));
         }
-        if let (Some((listener, _)), Some((_, workers))) = (stratum, node.stratum.clone()) {
+        let (workers, reader) = (Arc::clone(&node.workers), node.reader.clone());
+        self.tasks.push(tokio::spawn(workers::run(Arc::clone(&workers), reader, stopping())));
+        if let Some((listener, _)) = stratum {
             let (params, templates) = (node.reader.params(), Arc::clone(&node.templates));
             let writer = node.writer.clone();
             let server = stratum::Server::start(stratum::Parts {
@@ -486,6 +495,7 @@ impl Running {
             network,
             jobs,
             stratum,
+            workers,
             tasks,
             announced,
         } = self;
@@ -498,6 +508,9 @@ impl Running {
         let mut served = if let Some(api) = api { api.await.context("the API") } else { Ok(()) };
         if let Some(stratum) = stratum {
             served = served.and(stratum.ended().await.context("the Stratum server"));
+        }
+        if let Some(workers) = workers {
+            workers::save(workers).await;
         }
         let network = if let Some(network) = network { network.stop().await } else { Ok(()) };
         let writer = if let Some(writer) = writer { writer.stop().await } else { Ok(()) };
@@ -557,11 +570,7 @@ fn node_file(node: &NodeState, url: &str, tls: Option<&Tls>) -> NodeFile {
         genesis: node.reader.params().genesis_hash().to_string(),
         node_id: node.peers.id().to_string(),
         peers: node.peers.listening().iter().map(ToString::to_string).collect(),
-        stratum: node.stratum.as_ref().map(|(address, _)| stratum_url(*address)),
+        stratum: node.stratum.as_ref().map(Endpoint::local_url),
         certificate: tls.map(|tls| hex::encode(tls.fingerprint())),
     }
-}
-
-fn stratum_url(address: SocketAddr) -> String {
-    format!("stratum+tcp://{address}")
 }

@@ -1,6 +1,6 @@
 //! Difficulty and work as floating-point numbers, for display only: consensus rules must not use them.
 
-pub use miner::stratum::difficulty::of;
+pub use miner::stratum::difficulty::{HASHES_PER_DIFFICULTY, of, of_hash};
 
 use chain::{Target, Work};
 

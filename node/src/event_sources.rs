@@ -27,6 +27,11 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval of hash-rate events while the node is mining.
 const HASHRATE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Interval at which silent workers are looked for.
+const WORKERS_INTERVAL: Duration = Duration::from_secs(1);
+/// Most events of workers at a time: all of a farm are silent at once.
+const MAX_WORKER_EVENTS: usize = 32;
+
 /// Publishes events until shutdown. No change of a job after this call is missed, even if the
 /// returned future is first polled later.
 pub fn run(node: Arc<NodeState>) -> impl Future<Output = ()> {
@@ -40,6 +45,7 @@ pub fn run(node: Arc<NodeState>) -> impl Future<Output = ()> {
                     publish_peers(&node),
                     publish_sync(&node),
                     publish_hashrate(&node),
+                    publish_workers(&node),
                     publish_jobs(&node, updates),
                 )
             } => {}
@@ -104,6 +110,17 @@ async fn publish_hashrate(node: &NodeState) {
             hashes: summary.hashes,
         };
         node.events.publisher().publish(Topic::MiningHashrate, &json!(data));
+    }
+}
+
+async fn publish_workers(node: &NodeState) {
+    let mut poll = interval(WORKERS_INTERVAL);
+    loop {
+        poll.tick().await;
+        for (is_silent, worker) in node.workers.update_silence(MAX_WORKER_EVENTS) {
+            let topic = if is_silent { Topic::WorkerSilent } else { Topic::WorkerActive };
+            node.events.publisher().publish(topic, &json!(worker));
+        }
     }
 }
 

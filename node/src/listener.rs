@@ -71,6 +71,25 @@ pub fn outgoing_addresses(unspecified: IpAddr) -> Vec<IpAddr> {
     served.iter().filter_map(address).collect()
 }
 
+/// Most addresses of this machine that are listed.
+const MAX_ADDRESSES: usize = 16;
+
+/// The addresses of this machine at which others reach a listener on `unspecified`, that of the default
+/// route first; neither loopback nor link-local ones. Those that cannot be read are missing.
+pub fn interface_addresses(unspecified: IpAddr) -> Vec<IpAddr> {
+    let mut addresses = outgoing_addresses(unspecified);
+    for interface in if_addrs::get_if_addrs().unwrap_or_default() {
+        let ip = interface.ip();
+        let is_served = ip.is_ipv4() || unspecified.is_ipv6();
+        let is_global = !ip.is_loopback() && !interface.is_link_local();
+        if is_served && is_global && !addresses.contains(&ip) {
+            addresses.push(ip);
+        }
+    }
+    addresses.truncate(MAX_ADDRESSES);
+    addresses
+}
+
 /// The name of this machine.
 #[cfg(unix)]
 pub fn host_name() -> Option<String> {

@@ -7,6 +7,7 @@ pub mod readiness;
 pub mod source;
 pub mod stratum;
 pub mod templates;
+pub mod workers;
 
 use crate::clock::interval;
 use anyhow::Result;

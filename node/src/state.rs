@@ -4,13 +4,13 @@ use crate::events::Events;
 use crate::faucet::Faucet;
 use crate::metrics::Metrics;
 use crate::mining::readiness::Readiness;
-use crate::mining::stratum::Workers;
+use crate::mining::stratum::Endpoint;
 use crate::mining::templates::Templates;
+use crate::mining::workers::Workers;
 use crate::snapshot::Store;
 use crate::{jobs, writer};
 use chain::Address;
 use chain::ledger::Reader;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -33,8 +33,10 @@ pub struct NodeState {
     pub jobs: jobs::Handle,
     /// Issues block templates to external miners.
     pub templates: Arc<Templates>,
-    /// The address of the Stratum server and its workers; `None` if it is disabled.
-    pub stratum: Option<(SocketAddr, Arc<Workers>)>,
+    /// Where miners reach the Stratum server; `None` if it is disabled.
+    pub stratum: Option<Endpoint>,
+    /// The workers that mine on this node, by any interface.
+    pub workers: Arc<Workers>,
     /// The address that blocks pay unless a request names another.
     pub default_miner: Option<Address>,
     /// Bounds the responses that are built at the same time on blocking threads.

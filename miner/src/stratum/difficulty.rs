@@ -20,6 +20,13 @@ pub fn of(target: Target) -> f64 {
     f64::from(easiest.value()) / f64::from(target.value())
 }
 
+/// The highest difficulty that a hash meets; its last byte is the most significant one.
+pub fn of_hash(hash: &[u8; 32]) -> f64 {
+    let mut bytes = *hash;
+    bytes.reverse();
+    of(Target::from_be_bytes(bytes).unwrap_or(Target::MIN))
+}
+
 /// The expected number of hashes to meet a target of difficulty 1: 2^32 · 65536 / 65535.
 pub const HASHES_PER_DIFFICULTY: f64 = 4_295_032_833.0;
 
@@ -173,6 +180,16 @@ mod tests {
         for no_number in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert_eq!(Difficulty::new(no_number), None);
         }
+    }
+
+    #[test]
+    fn hash_meets_the_difficulty_of_its_value() {
+        let mut hash = [0; 32];
+        hash[26..28].fill(0xff);
+        assert_eq!(of_hash(&hash), 1.0);
+        hash[26..28].copy_from_slice(&[0x55, 0x55]);
+        assert_eq!(of_hash(&hash), 3.0);
+        assert_eq!(of_hash(&[0; 32]), of(Target::MIN));
     }
 
     /// The target that pooler's cpuminer computes: 64 bits of it, the rest zero.

@@ -5,14 +5,14 @@
 //! before a miner is authorized; a difficulty is always followed by a job that it applies to; and
 //! every job has a distinct id.
 
-use super::difficulty::{Difficulty, RememberedDifficulties};
+use super::difficulty::{self, Difficulty, RememberedDifficulties};
 use super::extra_nonce::{ExtraNonce1, ExtraNonceAllocator};
 use super::jobs::{Job, Jobs, ParkedJobs};
 use super::message::{
     self, Message, RejectReason, Request, notification, parse_hex_word, parse_number, response,
 };
 use super::rate_limit::RateLimiter;
-use super::share::{ShareOutcome, SolvedBlock, Submission};
+use super::share::{AcceptedShare, ShareOutcome, SolvedBlock, Submission};
 use super::template::{BlockTemplate, CoinbaseParts, CoinbaseSource};
 use super::vardiff::Vardiff;
 use super::worker::Worker;
@@ -415,13 +415,13 @@ impl<C: CoinbaseSource> Session<C> {
         let validated =
             share.and_then(|share| self.validate_share(&share, &worker, extra_nonce1, now));
         let (outcome, result) = match validated {
-            Ok((difficulty, block)) => {
+            Ok((share, block)) => {
                 self.vardiff.record_share();
                 let outcome = match block {
-                    None => ShareOutcome::Accepted(difficulty),
+                    None => ShareOutcome::Accepted(share),
                     Some(block) => {
                         actions.push(Action::SubmitBlock(Box::new(block)));
-                        ShareOutcome::Block(difficulty)
+                        ShareOutcome::Block(share)
                     }
                 };
                 (outcome, Ok(()))
@@ -432,14 +432,14 @@ impl<C: CoinbaseSource> Session<C> {
         result
     }
 
-    /// Validates a share. Returns the difficulty that it counts for, and the block if it is one.
+    /// Validates a share. Returns its difficulties, and the block if it is one.
     fn validate_share(
         &mut self,
         share: &Submission,
         worker: &Arc<Worker<C::PayoutAddress>>,
         extra_nonce1: [u8; 4],
         now: Now,
-    ) -> Result<(Difficulty, Option<SolvedBlock<C>>), RejectReason> {
+    ) -> Result<(AcceptedShare, Option<SolvedBlock<C>>), RejectReason> {
         let job = self.jobs.find(share.job).ok_or(RejectReason::UnknownJob)?;
         let template = Arc::clone(&job.template);
         if share.version_bits & !self.version_mask != 0 {
@@ -469,13 +469,18 @@ impl<C: CoinbaseSource> Session<C> {
             return Err(RejectReason::LowDifficulty);
         }
         self.jobs.record_share(&hash, template.id, is_block)?;
+        let accepted = AcceptedShare {
+            difficulty,
+            achieved: difficulty::of_hash(hash.as_bytes()),
+            network: difficulty::of(template.target),
+        };
         let block = is_block.then(|| SolvedBlock {
             template,
             header,
             extra_nonce,
             worker: Arc::clone(worker),
         });
-        Ok((difficulty, block))
+        Ok((accepted, block))
     }
 }
 

@@ -8,13 +8,24 @@ use chain::{Header, Timestamp};
 use serde_json::Value;
 use std::sync::Arc;
 
+/// The difficulties of an accepted share.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AcceptedShare {
+    /// The difficulty of its job, for which it counts.
+    pub difficulty: Difficulty,
+    /// The highest difficulty that its hash meets.
+    pub achieved: f64,
+    /// The difficulty of the block of its job.
+    pub network: f64,
+}
+
 /// The outcome of the validation of a share.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ShareOutcome {
-    /// The share meets this difficulty, which is that of its job.
-    Accepted(Difficulty),
-    /// The share meets this difficulty and the target of the block.
-    Block(Difficulty),
+    /// The share meets the difficulty of its job.
+    Accepted(AcceptedShare),
+    /// The share meets the target of the block.
+    Block(AcceptedShare),
     /// The job is unknown to the session, belongs to an old tip, or to the time before the difficulty
     /// was raised.
     Stale,

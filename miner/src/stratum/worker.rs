@@ -14,12 +14,15 @@ pub struct Worker<P> {
 
 impl<P> Worker<P> {
     /// Parses a user name. Returns `None` if its first part is not a payout address.
-    pub(super) fn parse(
-        user: &str,
-        parse_address: impl FnOnce(&str) -> Option<P>,
-    ) -> Option<Worker<P>> {
+    pub fn parse(user: &str, parse_address: impl FnOnce(&str) -> Option<P>) -> Option<Worker<P>> {
         let (address, name) = user.split_once('.').unwrap_or((user, ""));
-        Some(Worker { payout_address: parse_address(address)?, name: sanitize(name) })
+        Some(Worker::new(parse_address(address)?, name))
+    }
+
+    /// A worker with a name, of which unfit characters are replaced, and those above the maximum
+    /// length dropped.
+    pub fn new(payout_address: P, name: &str) -> Worker<P> {
+        Worker { payout_address, name: sanitize(name) }
     }
 }
 

@@ -17,9 +17,11 @@ pub mod mining;
 pub mod peers;
 mod rpc;
 pub mod snapshots;
+pub mod solved;
 pub mod submit;
 pub mod transactions;
 pub mod transfer;
+pub mod workers;
 mod ws;
 
 use crate::api::openapi::docs;
@@ -42,6 +44,7 @@ pub fn all(token: &Token) -> Routes {
         bans::routes(token),
         mining::routes(),
         submit::routes(),
+        workers::routes(),
         jobs::routes(token),
         rpc::routes(token),
         events::routes(),

@@ -16,6 +16,7 @@ mod peers;
 mod rpc;
 mod solutions;
 mod transactions;
+mod workers;
 mod ws;
 
 use super::http::resources::Resources;

@@ -130,6 +130,11 @@ pub struct Settings {
     /// Default: none.
     #[arg(long, env = "CHAIN_STRATUM", value_name = "ADDRESS:PORT")]
     pub stratum: Option<SocketAddr>,
+    /// URL of the Stratum server to show to miners, such as stratum+tcp://pool.example.org:3333
+    ///
+    /// For a server behind a router or a proxy. Default: the addresses of this machine.
+    #[arg(long, env = "CHAIN_STRATUM_URL", value_name = "URL")]
+    pub stratum_url: Option<String>,
     /// Maximum number of API connections, and of one address while it is reached [default: 512/64]
     #[arg(long, env = "CHAIN_API_CONNECTIONS", value_name = "TOTAL/SHARE")]
     pub api_connections: Option<LimitSetting>,

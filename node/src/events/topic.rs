@@ -41,6 +41,8 @@ topics! {
     PeerDisconnected = 8 "peer.disconnected" "A peer disconnected.";
     SyncProgress = 9 "sync.progress" "Progress of the initial sync.";
     MiningHashrate = 10 "mining.hashrate" "The hash rate of this node's mining threads.";
+    WorkerSilent = 11 "worker.silent" "A worker sent nothing for ten times its usual interval and five minutes.";
+    WorkerActive = 12 "worker.active" "A silent worker is active again.";
 }
 
 impl Topic {

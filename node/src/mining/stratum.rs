@@ -6,15 +6,16 @@
 
 mod connection;
 mod context;
+mod endpoint;
 mod job_template;
 mod line_codec;
 mod notify;
 mod socket;
-mod workers;
 
-pub use workers::{Shares, WorkerInfo, Workers};
+pub use endpoint::Endpoint;
 
 use super::templates::Templates;
+use super::workers::Workers;
 use crate::random::random_bytes;
 use crate::shutdown::shutdown_requested;
 use crate::tls::Tls;
@@ -46,8 +47,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Server {
     accept: JoinHandle<()>,
     notify: JoinHandle<()>,
-    save: JoinHandle<()>,
-    workers: Arc<Workers>,
 }
 
 /// What a server needs.
@@ -80,16 +79,12 @@ impl Server {
         );
         let (publish_work, work) = watch::channel(Work::None);
         let notify = notify::run(templates, writer.clone(), run_id, publish_work, stop.clone());
-        let save = workers::save_periodically(Arc::clone(&workers), stop.clone());
         let config = Arc::new(config);
         let turns = Semaphore::new(TURNS);
-        let context =
-            Context { writer, config, work, workers: Arc::clone(&workers), stop, turns, tls };
+        let context = Context { writer, config, work, workers, stop, turns, tls };
         Ok(Server {
             accept: tokio::spawn(accept(listener, Pool::new(limits), Arc::new(context))),
             notify: tokio::spawn(notify),
-            save: tokio::spawn(save),
-            workers,
         })
     }
 
@@ -97,8 +92,6 @@ impl Server {
     pub async fn ended(self) -> Result<()> {
         self.accept.await?;
         self.notify.await?;
-        self.save.await?;
-        workers::save(self.workers).await;
         Ok(())
     }
 }

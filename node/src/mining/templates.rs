@@ -216,6 +216,14 @@ pub fn parse_id(id: &str) -> Option<(u64, &str)> {
         .then(|| Some((u64::from_str_radix(number, 16).ok()?, rest)))?
 }
 
+/// The payout address in the id of an issued template. Returns `None` if the text is no id.
+pub fn payout_address(id: &str) -> Option<Address> {
+    let (_, rest) = parse_id(id)?;
+    let mut bytes = [0; size_of::<Address>()];
+    hex::decode_to_slice(rest.get(24..rest.len() - ROOT_DIGITS)?, &mut bytes).ok()?;
+    Some(Address::from_bytes(bytes))
+}
+
 /// Issues templates, and rebuilds them when miners submit solutions.
 pub struct Templates {
     writer: writer::Handle,
@@ -423,9 +431,7 @@ impl TemplateCache {
         let now = u32::from_str_radix(rest.get(..8)?, 16).ok()?;
         let mut extra_nonce = [0; 8];
         hex::decode_to_slice(rest.get(8..24)?, &mut extra_nonce).ok()?;
-        let mut miner = [0; size_of::<Address>()];
-        hex::decode_to_slice(rest.get(24..rest.len() - ROOT_DIGITS)?, &mut miner).ok()?;
-        let (miner, now) = (Address::from_bytes(miner), Timestamp::new(now));
+        let (miner, now) = (payout_address(id)?, Timestamp::new(now));
         let issued = issued(template, miner, now, extra_nonce);
         (issued.id() == id).then_some(issued)
     }

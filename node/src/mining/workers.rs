@@ -1,155 +1,239 @@
-//! The workers of the Stratum server and their shares, stored in `DATA/stratum.json`.
+//! The workers that mine on this node, over Stratum, JSON-RPC and REST: their shares, hash rates, found
+//! blocks and activity, stored in `DATA/workers.jsonl`.
 //!
-//! The file is at most a second old: a crash may lose the shares of the last second. No share counts
-//! twice, because each run of the node has its own coinbases, and shares of other runs are invalid.
+//! A worker is a payout address and a name, by whatever interface it mines. The file is at most a second
+//! old: a crash may lose the shares of the last second. No share counts twice: each run of the node has
+//! its own Stratum coinbases, shares of other runs are invalid, and a block is accepted once.
+
+mod account;
+mod journal;
+mod rate;
+mod solution;
+
+pub use account::{FoundBlock, Hour, Interface, Shares};
+pub use solution::outcome;
 
 use crate::clock;
+use crate::difficulty;
+use crate::logging;
 use crate::shutdown::shutdown_requested;
-use anyhow::{Context, Result};
-use chain::Address;
+use account::Account;
+use anyhow::Result;
 use chain::address::Hrp;
+use chain::ledger::{Reader, View};
+use chain::{Address, Height};
+use journal::{Journal, Line};
 use miner::stratum::{Difficulty, ShareOutcome, Worker};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 
-/// The name of the file in the data folder.
-const FILE: &str = "stratum.json";
-/// Most workers that are counted, some hundred bytes each. Above that, see `make_room`.
+/// Most workers that are counted, some thousand bytes each with two days of history. Above that, see
+/// `make_room`.
 const MAX_WORKERS: usize = 4_096;
-/// The share of one address while that many are counted.
+/// The share of one address while that many are counted, and of those without an accepted share that
+/// request templates.
 const MAX_OWNED: usize = 64;
-/// A worker with an accepted share in this time is the last to give way, in seconds.
+/// A worker with an accepted share in this time is the last to give way, and one without that has
+/// requested no template for as long is forgotten; in seconds.
 const RECENT_SECONDS: u32 = 600;
 /// Interval at which changes are saved.
 const SAVE_INTERVAL: Duration = Duration::from_millis(500);
-/// The time constant of the exponential average of hash rates.
-const AVERAGE_SECONDS: f64 = 600.0;
-/// Least time over which a hash rate is estimated.
-const MIN_SECONDS: f64 = 10.0;
 
-/// The share counts of a worker.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Shares {
+/// The state of a worker.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Worker")]
+pub struct WorkerInfo {
+    /// The user name of the worker: its address, and its name after a dot unless it is empty.
+    pub id: String,
+    /// The share counts.
+    #[serde(flatten)]
+    pub shares: Shares,
+    /// The interface by which it mined last.
+    pub interface: Interface,
+    /// The number of present Stratum connections of the worker.
+    pub connections: u32,
+    /// When it connected, in Unix seconds; null if it has no Stratum connection.
+    pub connected_since: Option<u32>,
+    /// When it was first seen, in Unix seconds.
+    pub first_seen: u32,
+    /// When it was last active, in Unix seconds: by an accepted share, or a request for a template.
+    pub last_seen: u32,
+    /// The average time between two activities in seconds; null before the second.
+    pub interval_seconds: Option<f64>,
+    /// Whether it has been silent for ten times that, and for at least five minutes.
+    pub silent: bool,
+    /// The last difficulty of its shares since the node started. Over JSON-RPC and REST, that of the
+    /// block.
+    pub difficulty: Option<f64>,
+    /// The highest difficulty that the hash of a share met; null before the first share.
+    pub best_share: Option<f64>,
+    /// The hash rate in hashes a second, estimated from the shares of the last ten minutes.
+    pub hashrate: f64,
+    /// The hash rate of the last minute. Each of these is an exponential average with that time
+    /// constant.
+    pub hashrate_1m: f64,
+    /// The hash rate of the last hour.
+    pub hashrate_1h: f64,
+    /// The hash rate of the last day.
+    pub hashrate_1d: f64,
+    /// The number of blocks that the accepted shares were expected to contain.
+    pub expected_blocks: f64,
+    /// Found blocks divided by expected ones; null before the first share.
+    pub luck: Option<f64>,
+    /// The expected time to a block in seconds at the hash rate of the last hour and the present
+    /// difficulty; null without a hash rate. An average: past hashes bring no block nearer.
+    pub expected_seconds: Option<f64>,
+    /// The rewards, subsidy and fees, of its blocks in the best chain, in base units. A block counts for
+    /// ever once its reward is spendable.
+    #[schemars(with = "crate::api::openapi::schema::Units")]
+    pub earnings: u64,
+}
+
+/// A worker that has become silent, or active again.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct WorkerEvent {
+    /// The user name of the worker: its address, and its name after a dot unless it is empty.
+    pub worker: String,
     /// The address that its blocks pay.
     pub address: String,
     /// The name of the worker; may be empty.
     pub name: String,
-    /// Accepted shares.
-    pub accepted: u64,
-    /// The sum of the difficulties of accepted shares.
-    pub accepted_difficulty: f64,
-    /// Shares of an old job.
-    pub stale: u64,
-    /// Shares that were submitted before.
-    pub duplicate: u64,
-    /// Shares that did not meet their difficulty.
-    pub low: u64,
-    /// Malformed shares.
-    pub invalid: u64,
-    /// Accepted shares that solved a block.
-    pub blocks: u64,
-    /// When the last share was accepted, in Unix seconds.
-    pub last_share: Option<u32>,
-}
-
-/// The state of a worker.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[schemars(rename = "StratumWorker")]
-pub struct WorkerInfo {
-    /// The share counts.
-    #[serde(flatten)]
-    pub shares: Shares,
-    /// The number of present connections of the worker.
+    /// When it was last active, in Unix seconds.
+    pub last_seen: u32,
+    /// The average time between two activities in seconds.
+    pub interval_seconds: Option<f64>,
+    /// The number of present Stratum connections of the worker.
     pub connections: u32,
-    /// The last difficulty since the node started.
-    pub difficulty: Option<f64>,
-    /// The hash rate in hashes a second, estimated from its shares since the node started.
-    pub hashrate: f64,
 }
 
-/// The contents of the file.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct File {
-    workers: Vec<Shares>,
+/// What the figures of a worker depend on beside its shares.
+pub struct ChainState<'a> {
+    /// Expected hashes of the next block.
+    block_hashes: f64,
+    /// Rewards of blocks up to this height are spendable.
+    settled: Height,
+    is_best: Box<dyn Fn(&FoundBlock) -> bool + 'a>,
 }
 
-/// All known Stratum workers, and the file that stores their share counts.
+impl<'a> ChainState<'a> {
+    /// The state of a view.
+    pub fn of(view: &'a View<'a>) -> ChainState<'a> {
+        let (tip, params) = (view.tip(), view.params());
+        let target = view.as_parent(tip).next_bits(params).target();
+        let maturity = params.spec().maturity;
+        ChainState {
+            block_hashes: target.map_or(0.0, difficulty::expected_hashes),
+            settled: tip.height.checked_sub(maturity).unwrap_or(Height::GENESIS),
+            is_best: Box::new(|found| {
+                let block = view.at_height(Height::new(found.height));
+                block.is_some_and(|block| block.hash == found.hash)
+            }),
+        }
+    }
+}
+
+/// A share of a worker, or a block that one submitted without shares.
+#[derive(Debug)]
+pub struct Submission<'a> {
+    pub worker: &'a Worker<Address>,
+    pub interface: Interface,
+    /// The address that it came from.
+    pub from: IpAddr,
+    pub outcome: ShareOutcome,
+    /// The block if it is an accepted one.
+    pub block: Option<FoundBlock>,
+}
+
+/// All known workers, and the file that stores their accounts.
 pub struct Workers {
-    path: PathBuf,
     hrp: Hrp,
+    /// When the node started.
+    start: u32,
+    /// Locked before `state`.
+    journal: Mutex<Journal>,
     state: Mutex<WorkersState>,
 }
 
 #[derive(Default)]
 struct WorkersState {
-    /// The totals of all workers since the node started, including dropped ones.
-    totals: Shares,
+    /// The totals of all workers by interface since the node started, including dropped ones.
+    totals: [Shares; Interface::ALL.len()],
     entries: BTreeMap<Worker<Address>, Entry>,
-    is_changed: bool,
+    /// The workers whose accounts have changed since they were saved.
+    changed: BTreeSet<Worker<Address>>,
 }
 
 #[derive(Default)]
 struct Entry {
-    shares: Shares,
+    account: Account,
     /// The address that the worker first connected from; `None` if that was before the node started.
     owner: Option<IpAddr>,
     connections: u32,
-    difficulty: Option<Difficulty>,
-    hash_rate: Option<HashRate>,
+    connected_since: Option<u32>,
+    difficulty: Option<f64>,
 }
 
 impl Workers {
-    /// Opens the workers of a data folder. A damaged file is ignored.
+    /// Opens the workers of a data directory. What is damaged of their file is not counted.
     pub fn open(data: &Path, hrp: Hrp) -> Workers {
-        let path = data.join(FILE);
-        let file = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-                let path = path.display();
-                tracing::warn!("{path} is damaged, share counts start from zero: {error}");
-                File::default()
-            }),
-            Err(_) => File::default(),
-        };
+        let (journal, accounts) = Journal::open(data);
         let mut state = WorkersState::default();
-        let proven = file.workers.into_iter().filter(|shares| shares.accepted > 0);
-        for shares in proven.take(MAX_WORKERS) {
-            if let Ok(payout_address) = Address::decode_for(&shares.address, hrp) {
-                let worker = Worker { payout_address, name: shares.name.clone() };
-                state.entries.insert(worker, Entry { shares, ..Entry::default() });
+        let proven = accounts.into_iter().filter(Account::is_proven);
+        for account in proven.take(MAX_WORKERS) {
+            if let Ok(address) = Address::decode_for(&account.shares.address, hrp) {
+                let worker = Worker::new(address, &account.shares.name);
+                state.entries.insert(worker, Entry { account, ..Entry::default() });
             }
         }
-        Workers { path, hrp, state: Mutex::new(state) }
+        let start = clock::now().get();
+        Workers { hrp, start, journal: Mutex::new(journal), state: Mutex::new(state) }
     }
 
-    /// All workers, or only the connected ones, by address and name.
-    pub fn list(&self, connected_only: bool) -> Vec<WorkerInfo> {
-        let (state, now) = (self.lock(), Instant::now());
-        let entries = state.entries.values();
-        let wanted = entries.filter(|entry| !connected_only || entry.connections > 0);
-        wanted.map(|entry| entry.info(now)).collect()
+    /// All workers, or only those with a Stratum connection, by address and name.
+    pub fn list(&self, connected_only: bool, chain: &ChainState<'_>) -> Vec<WorkerInfo> {
+        let (state, now) = (self.lock(), clock::now().get());
+        let entries = state.entries.iter();
+        let wanted = entries.filter(|(_, entry)| !connected_only || entry.connections > 0);
+        wanted.map(|(_, entry)| entry.info(now, chain)).collect()
     }
 
-    /// The totals of all workers since the node started.
-    pub fn totals(&self) -> Shares {
-        self.lock().totals.clone()
+    /// A worker and its history, oldest first; `None` if it is not recorded.
+    pub fn get(
+        &self,
+        worker: &Worker<Address>,
+        chain: &ChainState<'_>,
+    ) -> Option<(WorkerInfo, Vec<Hour>)> {
+        let state = self.lock();
+        let entry = state.entries.get(worker)?;
+        let hours = entry.account.hours.iter().copied().collect();
+        Some((entry.info(clock::now().get(), chain), hours))
     }
 
-    /// Records that a connection from an address authorized as a worker. If all workers are taken,
-    /// it is counted from its first accepted share.
+    /// The totals of all workers of an interface since the node started.
+    pub fn totals(&self, interface: Interface) -> Shares {
+        self.lock().totals[interface as usize].clone()
+    }
+
+    /// The number of workers that are silent.
+    pub fn silent_count(&self) -> usize {
+        self.lock().entries.values().filter(|entry| entry.account.is_silent).count()
+    }
+
+    /// Records that a Stratum connection from an address authorized as a worker. If all workers are
+    /// taken, it is counted from its first accepted share.
     pub fn join(&self, worker: &Worker<Address>, from: IpAddr) {
         let mut state = self.lock();
-        if (state.entries.len() < MAX_WORKERS || state.entries.contains_key(worker))
-            && let Some(entry) = state.open(worker, owner_of(from), self.hrp)
+        if state.has_room_for(worker)
+            && let Some(entry) = state.open(worker, from, Interface::Stratum, self.hrp)
         {
-            entry.connections += 1;
+            entry.connect();
         }
     }
 
@@ -158,8 +242,32 @@ impl Workers {
         let mut state = self.lock();
         let Some(entry) = state.entries.get_mut(worker) else { return };
         entry.connections = entry.connections.saturating_sub(1);
-        if entry.connections == 0 && !entry.is_proven() {
-            state.entries.remove(worker);
+        if entry.connections == 0 {
+            entry.connected_since = None;
+            if !entry.account.is_proven() {
+                state.remove(worker);
+            }
+        }
+    }
+
+    /// Records that a worker requested a template for a block of this difficulty. If all workers are
+    /// taken, or its address has too many without an accepted block, it is counted from its first one.
+    pub fn request(
+        &self,
+        worker: &Worker<Address>,
+        from: IpAddr,
+        interface: Interface,
+        difficulty: f64,
+    ) {
+        let mut state = self.lock();
+        let is_known = state.entries.contains_key(worker);
+        let is_admitted = is_known
+            || (state.has_room_for(worker) && state.unproven_of(owner_of(from)) < MAX_OWNED);
+        if is_admitted && let Some(entry) = state.open(worker, from, interface, self.hrp) {
+            entry.account.interface = interface;
+            entry.account.record_activity(clock::now().get());
+            entry.difficulty = Some(difficulty);
+            state.changed.insert(worker.clone());
         }
     }
 
@@ -168,51 +276,96 @@ impl Workers {
         let mut state = self.lock();
         for worker in workers {
             if let Some(entry) = state.entries.get_mut(&**worker) {
-                entry.difficulty = Some(difficulty);
+                entry.difficulty = Some(difficulty.get());
             }
         }
     }
 
-    /// Counts a validated share of a connection from an address.
-    pub fn count(&self, worker: &Worker<Address>, from: IpAddr, outcome: ShareOutcome) {
+    /// Whether a worker is recorded.
+    pub fn contains(&self, worker: &Worker<Address>) -> bool {
+        self.lock().entries.contains_key(worker)
+    }
+
+    /// Counts a validated share.
+    pub fn count(&self, submission: Submission<'_>) {
+        let Submission { worker, interface, from, outcome, block } = submission;
+        let now = clock::now().get();
         let mut state = self.lock();
-        state.is_changed = true;
-        state.totals.count(outcome);
+        state.totals[interface as usize].count(outcome, now);
         let is_accepted = matches!(outcome, ShareOutcome::Accepted(_) | ShareOutcome::Block(_));
         if is_accepted
             && !state.entries.contains_key(worker)
-            && let Some(entry) = state.open(worker, owner_of(from), self.hrp)
+            && let Some(entry) = state.open(worker, from, interface, self.hrp)
+            && interface == Interface::Stratum
         {
-            entry.connections = 1;
+            entry.connect();
         }
-        let Some(Entry { shares, hash_rate, .. }) = state.entries.get_mut(worker) else { return };
-        shares.count(outcome);
-        if let ShareOutcome::Accepted(difficulty) | ShareOutcome::Block(difficulty) = outcome {
-            let now = Instant::now();
-            hash_rate
-                .get_or_insert_with(|| HashRate::new(now))
-                .add(difficulty.expected_hashes(), now);
-        }
+        let Some(entry) = state.entries.get_mut(worker) else { return };
+        entry.account.interface = interface;
+        entry.account.count(outcome, block, now);
+        state.changed.insert(worker.clone());
     }
 
-    /// Saves the share counts if they have changed.
-    fn save(&self) -> Result<()> {
+    /// Updates which workers are silent, of at most `limit`, and returns these: whether each has become
+    /// silent or is active again.
+    pub fn update_silence(&self, limit: usize) -> Vec<(bool, WorkerEvent)> {
+        let now = clock::now().get();
         let mut state = self.lock();
-        if !std::mem::take(&mut state.is_changed) {
+        let WorkersState { entries, changed, .. } = &mut *state;
+        let mut events = Vec::new();
+        for (worker, entry) in entries.iter_mut().filter(|(_, entry)| entry.account.is_proven()) {
+            let is_overdue = entry.account.is_overdue(self.start, now);
+            // One that was silent before the node started is so until it is active.
+            let is_active = entry.account.last_seen >= self.start;
+            let is_silent = is_overdue || (entry.account.is_silent && !is_active);
+            if is_silent != entry.account.is_silent && events.len() < limit {
+                entry.account.is_silent = is_silent;
+                changed.insert(worker.clone());
+                events.push((is_silent, entry.event()));
+            }
+        }
+        events
+    }
+
+    /// Settles rewards that are spendable, and forgets workers without an accepted block that request
+    /// no templates any more.
+    fn maintain(&self, chain: &ChainState<'_>) {
+        let now = clock::now().get();
+        let mut state = self.lock();
+        let WorkersState { entries, changed, .. } = &mut *state;
+        entries.retain(|worker, entry| {
+            if entry.account.settle(chain.settled, &chain.is_best) {
+                changed.insert(worker.clone());
+            }
+            let is_kept = entry.account.is_proven()
+                || entry.connections > 0
+                || now.saturating_sub(entry.account.last_seen) < RECENT_SECONDS;
+            if !is_kept {
+                changed.remove(worker);
+            }
+            is_kept
+        });
+    }
+
+    /// Saves the accounts that have changed.
+    fn save(&self) -> Result<()> {
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        if state.changed.is_empty() {
             return Ok(());
         }
-        let proven = state.entries.values().filter(|entry| entry.is_proven());
-        let workers = proven.map(|entry| entry.shares.clone()).collect();
-        drop(state);
-        let write = || {
-            let folder = self.path.parent().context("the file has no parent folder")?;
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            // Not synced: a crash of the machine may lose more shares than one of the node.
-            file.write_all(&serde_json::to_vec(&File { workers })?)?;
-            file.persist(&self.path)?;
-            Ok(())
+        let changed = std::mem::take(&mut state.changed);
+        let needs_rewrite = journal.needs_rewrite();
+        let lines: Vec<Line> = if needs_rewrite {
+            let proven = state.entries.values().filter(|entry| entry.account.is_proven());
+            proven.map(|entry| Line::Account(Box::new(entry.account.clone()))).collect()
+        } else {
+            changed.iter().filter_map(|worker| state.change(worker, self.hrp)).collect()
         };
-        write().inspect_err(|_| self.lock().is_changed = true)
+        // Shares are counted while these are written.
+        drop(state);
+        let written = if needs_rewrite { journal.rewrite(&lines) } else { journal.append(&lines) };
+        written.inspect_err(|_| self.lock().changed.extend(changed))
     }
 
     fn lock(&self) -> MutexGuard<'_, WorkersState> {
@@ -220,35 +373,57 @@ impl Workers {
     }
 }
 
-impl Shares {
-    fn count(&mut self, outcome: ShareOutcome) {
-        match outcome {
-            ShareOutcome::Accepted(difficulty) | ShareOutcome::Block(difficulty) => {
-                self.accepted += 1;
-                self.accepted_difficulty += difficulty.get();
-                self.blocks += u64::from(matches!(outcome, ShareOutcome::Block(_)));
-                self.last_share = Some(clock::now().get());
-            }
-            ShareOutcome::Stale => self.stale += 1,
-            ShareOutcome::Duplicate => self.duplicate += 1,
-            ShareOutcome::LowDifficulty => self.low += 1,
-            ShareOutcome::Invalid => self.invalid += 1,
-        }
-    }
-}
-
 impl WorkersState {
     /// Opens the account of a worker unless it exists. Returns `None` if there is no room.
-    fn open(&mut self, worker: &Worker<Address>, owner: IpAddr, hrp: Hrp) -> Option<&mut Entry> {
+    fn open(
+        &mut self,
+        worker: &Worker<Address>,
+        from: IpAddr,
+        interface: Interface,
+        hrp: Hrp,
+    ) -> Option<&mut Entry> {
+        let owner = owner_of(from);
         if !self.entries.contains_key(worker) && !self.make_room(owner) {
             return None;
         }
-        let entry = self.entries.entry(worker.clone()).or_default();
+        let entry = self.entries.entry(worker.clone()).or_insert_with(|| {
+            let (address, name) = (worker.payout_address.encode(hrp), worker.name.clone());
+            let account = Account::new(address, name, interface, clock::now().get());
+            Entry { account, ..Entry::default() }
+        });
         entry.owner.get_or_insert(owner);
-        entry.shares.address = worker.payout_address.encode(hrp);
-        entry.shares.name.clone_from(&worker.name);
-        entry.hash_rate.get_or_insert_with(|| HashRate::new(Instant::now()));
         Some(entry)
+    }
+
+    fn remove(&mut self, worker: &Worker<Address>) {
+        let removed = self.entries.remove(worker);
+        // Others are not in the file.
+        if removed.is_some_and(|entry| entry.account.is_proven()) {
+            self.changed.insert(worker.clone());
+        } else {
+            self.changed.remove(worker);
+        }
+    }
+
+    /// The change of a worker's account, or its removal; `None` for one that is not saved.
+    fn change(&self, worker: &Worker<Address>, hrp: Hrp) -> Option<Line> {
+        let Some(entry) = self.entries.get(worker) else {
+            let removed = worker.payout_address.encode(hrp).into();
+            return Some(Line::Removed { removed, name: worker.name.clone().into() });
+        };
+        let account = &entry.account;
+        account.is_proven().then(|| Line::Account(Box::new(account.change())))
+    }
+
+    /// Whether a worker is recorded or can be without another giving way.
+    fn has_room_for(&self, worker: &Worker<Address>) -> bool {
+        self.entries.len() < MAX_WORKERS || self.entries.contains_key(worker)
+    }
+
+    /// The workers of an owner that have neither an accepted share nor a connection.
+    fn unproven_of(&self, owner: IpAddr) -> usize {
+        let of_owner = self.entries.values().filter(|entry| entry.owner == Some(owner));
+        of_owner.filter(|entry| !entry.account.is_proven() && entry.connections == 0).count()
     }
 
     /// Makes room for a worker of this owner with an accepted share: above the limit, in place of one
@@ -265,17 +440,22 @@ impl WorkersState {
         let own = owned.get(&owner).copied().unwrap_or_default();
         let now = clock::now().get();
         let victim = self.entries.iter().filter_map(|(worker, entry)| {
+            let last_share = entry.account.shares.last_share;
             let held = entry.owner.and_then(|owner| owned.get(&owner)).copied().unwrap_or(1);
-            let since = entry.shares.last_share.map(|last| now.saturating_sub(last));
+            let since = last_share.map(|last| now.saturating_sub(last));
             let is_recent = since.is_some_and(|seconds| seconds < RECENT_SECONDS);
             let is_own = entry.owner == Some(owner);
             let gives_way = is_own || (own < MAX_OWNED && (!is_recent || held > own));
             let is_connected = entry.connections > 0;
-            let order = (entry.is_proven(), is_recent, Reverse(held), is_connected);
-            gives_way.then_some(((order, entry.shares.last_share), worker))
+            let is_proven = entry.account.is_proven();
+            let order = (is_proven, is_recent, Reverse(held), is_connected);
+            gives_way.then_some(((order, last_share), worker))
         });
         let victim = victim.min_by_key(|(order, _)| *order).map(|(_, worker)| worker.clone());
-        victim.is_some_and(|worker| self.entries.remove(&worker).is_some())
+        victim.is_some_and(|worker| {
+            self.remove(&worker);
+            true
+        })
     }
 }
 
@@ -292,200 +472,86 @@ fn owner_of(from: IpAddr) -> IpAddr {
 }
 
 impl Entry {
-    /// Whether a share of the worker was accepted.
-    fn is_proven(&self) -> bool {
-        self.shares.accepted > 0
+    /// Counts one more connection.
+    fn connect(&mut self) {
+        self.connections += 1;
+        self.connected_since.get_or_insert_with(|| clock::now().get());
     }
 
-    fn info(&self, now: Instant) -> WorkerInfo {
+    fn id(&self) -> String {
+        let Shares { address, name, .. } = &self.account.shares;
+        if name.is_empty() { address.clone() } else { format!("{address}.{name}") }
+    }
+
+    fn info(&self, now: u32, chain: &ChainState<'_>) -> WorkerInfo {
+        let account = &self.account;
+        let (rates, is_proven) = (account.rates(now), account.is_proven());
         WorkerInfo {
-            shares: self.shares.clone(),
+            id: self.id(),
+            shares: account.shares.clone(),
+            interface: account.interface,
             connections: self.connections,
-            difficulty: self.difficulty.map(Difficulty::get),
-            hashrate: self
-                .hash_rate
-                .as_ref()
-                .map_or(0.0, |hash_rate| hash_rate.hashes_per_second(now)),
+            connected_since: self.connected_since,
+            first_seen: account.first_seen,
+            last_seen: account.last_seen,
+            interval_seconds: account.interval,
+            silent: account.is_silent,
+            difficulty: self.difficulty,
+            best_share: is_proven.then_some(account.best_share),
+            hashrate: rates.ten_minutes,
+            hashrate_1m: rates.minute,
+            hashrate_1h: rates.hour,
+            hashrate_1d: rates.day,
+            expected_blocks: account.expected_blocks,
+            luck: (account.expected_blocks > 0.0)
+                .then(|| account.shares.blocks as f64 / account.expected_blocks),
+            expected_seconds: (rates.hour > 0.0).then(|| chain.block_hashes / rates.hour),
+            earnings: account.earnings(&chain.is_best),
         }
     }
-}
 
-/// An exponential average of hashes over time.
-struct HashRate {
-    since: Instant,
-    at: Instant,
-    hashes: f64,
-}
-
-impl HashRate {
-    fn new(now: Instant) -> HashRate {
-        HashRate { since: now, at: now, hashes: 0.0 }
-    }
-
-    fn decayed(&self, now: Instant) -> f64 {
-        let age = now.saturating_duration_since(self.at).as_secs_f64();
-        self.hashes * (-age / AVERAGE_SECONDS).exp()
-    }
-
-    fn add(&mut self, hashes: f64, now: Instant) {
-        (self.hashes, self.at) = (self.decayed(now) + hashes, now);
-    }
-
-    fn hashes_per_second(&self, now: Instant) -> f64 {
-        let age = now.saturating_duration_since(self.since).as_secs_f64().max(MIN_SECONDS);
-        self.decayed(now) / (AVERAGE_SECONDS * (1.0 - (-age / AVERAGE_SECONDS).exp()))
+    fn event(&self) -> WorkerEvent {
+        let account = &self.account;
+        WorkerEvent {
+            worker: self.id(),
+            address: account.shares.address.clone(),
+            name: account.shares.name.clone(),
+            last_seen: account.last_seen,
+            interval_seconds: account.interval,
+            connections: self.connections,
+        }
     }
 }
 
 /// Saves changes periodically until `stop` becomes true.
-pub(super) async fn save_periodically(workers: Arc<Workers>, mut stop: watch::Receiver<bool>) {
+pub async fn run(workers: Arc<Workers>, reader: Reader, mut stop: watch::Receiver<bool>) {
     let mut due = clock::interval(SAVE_INTERVAL);
     loop {
         tokio::select! {
             () = shutdown_requested(&mut stop) => return,
-            _ = due.tick() => save(Arc::clone(&workers)).await,
+            _ = due.tick() => {
+                let (workers, reader) = (Arc::clone(&workers), reader.clone());
+                save_with(move || {
+                    workers.maintain(&ChainState::of(&reader.view()));
+                    workers.save()
+                }).await;
+            }
         }
     }
 }
 
-/// Saves the share counts if they have changed.
-pub(super) async fn save(workers: Arc<Workers>) {
-    let saved = tokio::task::spawn_blocking(move || workers.save()).await;
-    if let Ok(Err(error)) = saved {
-        tracing::warn!("cannot save miners' share counts: {error:#}");
+/// Saves the accounts that have changed.
+pub async fn save(workers: Arc<Workers>) {
+    save_with(move || workers.save()).await;
+}
+
+async fn save_with(save: impl FnOnce() -> Result<()> + Send + 'static) {
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(save).await {
+        logging::limited("save workers", |dropped| {
+            tracing::warn!(dropped, "cannot save miners' share counts: {error:#}");
+        });
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use chain::Params;
-    use std::net::Ipv4Addr;
-
-    fn worker(number: u32) -> Worker<Address> {
-        Worker { payout_address: Address::from_bytes([9; 20]), name: number.to_string() }
-    }
-
-    fn address(number: u32) -> IpAddr {
-        Ipv4Addr::from_bits((10 << 24) + number).into()
-    }
-
-    fn open(data: &Path) -> Workers {
-        Workers::open(data, Params::dev().hrp())
-    }
-
-    fn accepted() -> ShareOutcome {
-        ShareOutcome::Accepted(Difficulty::new(0.5).unwrap())
-    }
-
-    // Q13
-    #[test]
-    fn saved_shares_survive_a_crash() {
-        let folder = tempfile::tempdir().unwrap();
-        let workers = open(folder.path());
-        workers.join(&worker(1), address(1));
-        for outcome in [
-            accepted(),
-            ShareOutcome::Block(Difficulty::new(2.0).unwrap()),
-            ShareOutcome::Stale,
-            ShareOutcome::Duplicate,
-            ShareOutcome::LowDifficulty,
-            ShareOutcome::Invalid,
-        ] {
-            workers.count(&worker(1), address(1), outcome);
-        }
-        workers.save().unwrap();
-        workers.count(&worker(1), address(1), accepted());
-        assert_eq!(workers.totals().accepted, 3);
-        let workers = open(folder.path());
-        assert_eq!(workers.totals(), Shares::default(), "totals start from zero");
-        let info = workers.list(false).remove(0);
-        let Shares { accepted, stale, duplicate, low, invalid, blocks, .. } = info.shares;
-        assert_eq!((accepted, stale, duplicate, low, invalid, blocks), (2, 1, 1, 1, 1, 1));
-        assert!((info.shares.accepted_difficulty - 2.5).abs() < 1e-9);
-        assert!(info.shares.last_share.is_some());
-        assert_eq!((info.connections, info.difficulty), (0, None));
-        assert!(workers.list(true).is_empty());
-        std::fs::write(folder.path().join(FILE), "{").unwrap();
-        assert!(open(folder.path()).list(false).is_empty());
-    }
-
-    fn named(name: &str) -> Worker<Address> {
-        Worker { payout_address: Address::from_bytes([7; 20]), name: name.to_owned() }
-    }
-
-    /// The shares of the workers with the address of `named`, by name.
-    fn shares(workers: &Workers) -> Vec<(String, u64)> {
-        let address = named("").payout_address.encode(Params::dev().hrp());
-        let all = workers.list(false).into_iter().map(|worker| worker.shares);
-        let own = all.filter(|shares| shares.address == address);
-        own.map(|shares| (shares.name, shares.accepted)).collect()
-    }
-
-    // Q15
-    #[test]
-    fn invented_names_cost_no_worker_its_shares() {
-        let folder = tempfile::tempdir().unwrap();
-        let (workers, real) = (open(folder.path()), address(1));
-        // One that left, one that stays, and one that has found nothing yet.
-        for (name, accepted_shares) in [("left", 2), ("stays", 1), ("new", 0)] {
-            workers.join(&named(name), real);
-            (0..accepted_shares).for_each(|_| workers.count(&named(name), real, accepted()));
-        }
-        workers.leave(&named("left"));
-        for number in 0..3 * 4_096 {
-            let from = address(100 + number / 64);
-            workers.join(&worker(number), from);
-            workers.count(&worker(number), from, ShareOutcome::Invalid);
-        }
-        assert_eq!(workers.list(false).len(), MAX_WORKERS);
-        workers.join(&named("left"), real);
-        for name in ["left", "stays", "new", "later"] {
-            workers.count(&named(name), real, accepted());
-        }
-        let expected = [("later", 1), ("left", 3), ("new", 1), ("stays", 2)];
-        assert_eq!(shares(&workers), expected.map(|(name, shares)| (name.to_owned(), shares)));
-        assert_eq!(workers.totals().accepted, 7);
-        workers.save().unwrap();
-        let workers = open(folder.path());
-        assert_eq!(workers.list(false).len(), 4, "workers without a share are not saved");
-    }
-
-    // Q15
-    #[test]
-    fn address_with_its_share_of_workers_replaces_only_its_own() {
-        let folder = tempfile::tempdir().unwrap();
-        let workers = open(folder.path());
-        for number in 0..4_096 {
-            let from = address(number / 32);
-            workers.join(&worker(number), from);
-            workers.count(&worker(number), from, accepted());
-        }
-        let greedy = address(200);
-        for number in 10_000..10_200 {
-            workers.join(&worker(number), greedy);
-            workers.count(&worker(number), greedy, accepted());
-        }
-        let counted = workers.list(false);
-        assert_eq!(counted.len(), MAX_WORKERS);
-        let is_greedy = |info: &WorkerInfo| info.shares.name.parse::<u32>().unwrap() >= 10_000;
-        let owned = counted.iter().filter(|info| is_greedy(info)).count();
-        // As many as the others, whose last shares are as new.
-        assert_eq!(owned, 32);
-        assert_eq!(workers.totals().accepted, 4_096 + 200);
-    }
-
-    #[test]
-    fn hash_rate_converges_for_steady_miner() {
-        let mut now = Instant::now();
-        let mut hash_rate = HashRate::new(now);
-        for share in 1..500 {
-            now += Duration::from_secs(10);
-            hash_rate.add(5e9, now);
-            let rate = hash_rate.hashes_per_second(now) / 5e8;
-            assert!(share < 10 || (0.9..1.2).contains(&rate), "{share}: {rate}");
-        }
-        now += Duration::from_secs(3_600);
-        assert!(hash_rate.hashes_per_second(now) < 1.3e6);
-    }
-}
+mod tests;

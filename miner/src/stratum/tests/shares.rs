@@ -8,7 +8,13 @@ fn accepts_share_at_the_sent_difficulty() {
     let share = miner.find(miner.difficulty, NETWORK / 2.0);
     assert_accepted(&miner.submit("A1.rig", &share));
     let difficulty = Difficulty::new(miner.difficulty).unwrap();
-    assert_eq!(miner.outcomes, [("rig".to_owned(), ShareOutcome::Accepted(difficulty))]);
+    let [(name, ShareOutcome::Accepted(accepted))] = &miner.outcomes[..] else {
+        panic!("{:?}", miner.outcomes)
+    };
+    assert_eq!((name.as_str(), accepted.difficulty), ("rig", difficulty));
+    // Its hash meets more than its job asks for, and less than the block.
+    assert!((difficulty.get()..NETWORK / 2.0).contains(&accepted.achieved), "{accepted:?}");
+    assert!((accepted.network / NETWORK - 1.0).abs() < 0.01, "{accepted:?}");
     assert!(miner.blocks.is_empty());
 }
 
@@ -231,7 +237,8 @@ fn old_job_is_valid_for_a_minute_after_the_difficulty_was_raised() {
     // Another raise does not extend the time.
     miner.request(3, "mining.suggest_difficulty", &json!(2e-7));
     assert_accepted(&miner.submit("A1", &first));
-    assert_eq!(miner.outcomes.last().unwrap().1, ShareOutcome::Accepted(easy));
+    let outcome = miner.outcomes.last().unwrap().1;
+    assert!(matches!(outcome, ShareOutcome::Accepted(share) if share.difficulty == easy));
     miner.advance(1);
     let text = assert_rejected(&miner.submit("A1", &second), 21);
     assert!(text.contains("higher difficulty"), "{text}");

@@ -218,6 +218,11 @@ impl<S: Sync> FromRequestParts<S> for Client {
 }
 
 impl Client {
+    /// The IP address of the client.
+    pub fn ip(&self) -> IpAddr {
+        self.ip
+    }
+
     /// The shared resources.
     pub fn resources(&self) -> &Resources {
         &self.resources

@@ -61,6 +61,8 @@ string_schemas! {
     IpText "" "ip" "An IP address or a range of them, such as `192.0.2.7` or `192.0.2.0/24`.";
     BanId "" "ban-id"
         "A peer id, an IP address or a range of IP addresses.";
+    WorkerId "^[^/]{1,200}$" "worker-id"
+        "The user name of a worker: an address, and a name after a dot unless it is empty.";
     TemplateId "^[0-9a-f]{1,16}-[0-9a-f]{80}$" "template-id" "A template id.";
 }
 

@@ -11,8 +11,10 @@ use crate::api::http::response::{ReadResponse, is_final, read, read_blocking};
 use crate::api::http::streamed::Items;
 use crate::api::openapi::route::{Routes, get, post};
 use crate::api::openapi::schema::{self, AddressText, Bits, BlockHash, Digest, Digits, Units};
+use crate::api::routes::solved::Solved;
 use crate::api::routes::transfer::TransactionJson;
 use crate::difficulty;
+use crate::mining::workers::Interface;
 use crate::state::NodeState;
 use axum::extract::State;
 use axum::http::header::LOCATION;
@@ -21,6 +23,7 @@ use axum::response::{IntoResponse, Response};
 use chain::address::Hrp;
 use chain::ledger::{Accepted, View};
 use chain::{Block, DecodeError, Header, Height, block, block_index};
+use miner::stratum::Worker;
 use p2p::shares::Lease;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -555,12 +558,20 @@ pub enum SubmitStatus {
 
 pub async fn submit(
     State(node): State<Arc<NodeState>>,
+    client: Client,
     EncodedBody(bytes): EncodedBody,
 ) -> Result<Response, Problem> {
     let block = Block::decode(&bytes)?;
-    let hash = block.hash();
-    let accepted = node.writer.submit_block(block).await??;
-    Ok(submit_response(&node, hash, accepted))
+    let (hash, payee) = (block.hash(), block.coinbase().map(|coinbase| coinbase.recipient));
+    // Others relay the blocks of others.
+    let worker = payee.map(|payee| Worker::new(payee, ""));
+    let worker = worker.filter(|worker| node.workers.contains(worker));
+    let solved = worker.map(|worker| Solved::new(&block, Interface::Rest, &worker));
+    let result = node.writer.submit_block(block).await?;
+    if let Some(solved) = solved {
+        solved.count(&node, &client, &result);
+    }
+    Ok(submit_response(&node, hash, result?))
 }
 
 /// The response to an accepted block.

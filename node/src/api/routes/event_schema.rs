@@ -8,6 +8,7 @@ use crate::events::Topic;
 use crate::events::data::{
     ConfirmedTransfer, ConnectedBlock, DisconnectedBlock, DroppedTransfer, Reorg, Reset, Transfer,
 };
+use crate::mining::workers::WorkerEvent;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
@@ -38,6 +39,8 @@ event_data! {
     PeerDisconnected: PeerEvent;
     SyncProgress: SyncEvent;
     MiningHashrate: HashrateEvent;
+    WorkerSilent: WorkerEvent;
+    WorkerActive: WorkerEvent;
 }
 
 /// Any event. A WebSocket message has these members; a server-sent event has fields of these names.

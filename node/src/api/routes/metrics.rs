@@ -12,7 +12,7 @@ use crate::difficulty;
 use crate::jobs::JobsSummary;
 use crate::metrics::exposition::{Kind, Page, TEXT};
 use crate::metrics::process;
-use crate::mining::stratum::Shares;
+use crate::mining::workers::{ChainState, Interface, Shares};
 use crate::state::NodeState;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -54,6 +54,7 @@ fn page(node: &NodeState, sampled: &Sampled) -> String {
     peers(&mut page, node, sampled);
     mining(&mut page, &sampled.jobs);
     stratum(&mut page, node);
+    workers(&mut page, node);
     events(&mut page, node, sampled);
     node.metrics.writer.write(&mut page);
     node.metrics.http.write(&mut page);
@@ -187,9 +188,7 @@ fn mining(page: &mut Page, jobs: &JobsSummary) {
 }
 
 fn stratum(page: &mut Page, node: &NodeState) {
-    let workers = node.stratum.as_ref().map(|(_, workers)| workers);
-    let totals = workers.map_or_else(Shares::default, |workers| workers.totals());
-    let connected = workers.map_or_else(Vec::new, |workers| workers.list(true));
+    let connected = node.workers.list(true, &ChainState::of(&node.reader.view()));
     page.gauge("chain_stratum_workers", "Connected Stratum workers.", connected.len());
     page.gauge(
         "chain_stratum_connections",
@@ -203,17 +202,43 @@ fn stratum(page: &mut Page, node: &NodeState) {
     );
     let mut shares =
         page.family(Kind::Counter, "chain_stratum_shares_total", "Stratum shares by outcome.");
-    let Shares { accepted, stale, duplicate, low, invalid, blocks, .. } = totals;
-    for (outcome, count) in [
+    let totals = node.workers.totals(Interface::Stratum);
+    for (outcome, count) in outcomes(&totals) {
+        shares.value(&[("outcome", outcome)], count);
+    }
+    let blocks = totals.blocks;
+    page.counter("chain_stratum_blocks_found_total", "Stratum shares that were blocks.", blocks);
+}
+
+/// Workers of all interfaces. None by name: miners choose the names.
+fn workers(page: &mut Page, node: &NodeState) {
+    let mut solutions = page.family(
+        Kind::Counter,
+        "chain_mining_solutions_total",
+        "Blocks submitted by workers without shares, by interface and outcome.",
+    );
+    for interface in [Interface::JsonRpc, Interface::Rest] {
+        for (outcome, count) in outcomes(&node.workers.totals(interface)) {
+            solutions.value(&[("interface", interface.name()), ("outcome", outcome)], count);
+        }
+    }
+    page.gauge(
+        "chain_mining_silent_workers",
+        "Workers that are silent for ten times their usual interval and five minutes.",
+        node.workers.silent_count(),
+    );
+}
+
+/// The shares of each outcome.
+fn outcomes(shares: &Shares) -> [(&'static str, u64); 5] {
+    let Shares { accepted, stale, duplicate, low, invalid, .. } = *shares;
+    [
         ("accepted", accepted),
         ("stale", stale),
         ("duplicate", duplicate),
         ("low", low),
         ("invalid", invalid),
-    ] {
-        shares.value(&[("outcome", outcome)], count);
-    }
-    page.counter("chain_stratum_blocks_found_total", "Stratum shares that were blocks.", blocks);
+    ]
 }
 
 fn events(page: &mut Page, node: &NodeState, sampled: &Sampled) {

@@ -12,8 +12,10 @@ use crate::api::openapi::schema::{
     AddressText, Bits, BlockHash, Digest, Digits, Hex, TemplateId, Units,
 };
 use crate::api::routes::transfer;
-use crate::mining::stratum::WorkerInfo;
+use crate::difficulty;
+use crate::mining::stratum::Endpoint;
 use crate::mining::templates;
+use crate::mining::workers::{ChainState, Interface, WorkerInfo};
 use crate::state::NodeState;
 use axum::body::Body;
 use axum::extract::State;
@@ -21,6 +23,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use chain::Height;
+use miner::stratum::Worker;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -30,7 +33,8 @@ pub fn routes() -> Routes {
         get("/v1/mining", "Get the state of the miner", mining).returns::<Mining>(),
         get("/v1/mining/template", "Get a block template", template)
             .description(
-                "With `after`, the response waits for a better template than that, at most \
+                "The rig is recorded as the worker `miner`.`worker`. \
+                                   With `after`, the response waits for a better template than that, at most \
                                    `timeout` seconds. While no block can be mined, the response is \
                                    `not-ready` with the reason. The encoded block, up to 4 MB in \
                                    hexadecimal, is included with `block=true` only; solutions do not \
@@ -39,7 +43,6 @@ pub fn routes() -> Routes {
             .response::<Template>(200, "A template for a child of the tip.")
             .same_origin()
             .errors(&[Kind::NO_MINER]),
-        get("/v1/mining/workers", "List Stratum workers", workers).returns::<Vec<WorkerInfo>>(),
     ])
 }
 
@@ -72,8 +75,12 @@ pub struct Mining {
     pub waiting: Option<String>,
     /// The number of blocks found since the node started.
     pub blocks_found: u64,
-    /// The address of the Stratum server, `ADDRESS:PORT`; null if disabled.
+    /// The address of the Stratum server for clients on its machine, `ADDRESS:PORT`; null if disabled.
     pub stratum: Option<String>,
+    /// The URLs of the Stratum server for miners; empty if disabled. One for each address of the machine
+    /// that it listens on, or that of the setting `stratum_url`.
+    #[serde(default)]
+    pub stratum_urls: Vec<String>,
     /// The connected Stratum workers.
     pub stratum_workers: Vec<WorkerInfo>,
 }
@@ -127,20 +134,12 @@ pub async fn mining(State(node): State<Arc<NodeState>>) -> Result<Response, Prob
             }),
             waiting,
             blocks_found: summary.found,
-            stratum: node.stratum.as_ref().map(|(address, _)| address.to_string()),
-            stratum_workers: stratum_workers(&node, true),
+            stratum: node.stratum.as_ref().map(|stratum| stratum.local().to_string()),
+            stratum_urls: node.stratum.as_ref().map(Endpoint::urls).unwrap_or_default(),
+            stratum_workers: node.workers.list(true, &ChainState::of(view)),
         }))
         .volatile())
     }))
-}
-
-/// All Stratum workers on record, connected or not.
-pub async fn workers(State(node): State<Arc<NodeState>>) -> Response {
-    read(&node, |_| Ok(ReadResponse::new(Json(stratum_workers(&node, false))).volatile()))
-}
-
-fn stratum_workers(node: &NodeState, connected_only: bool) -> Vec<WorkerInfo> {
-    node.stratum.as_ref().map_or_else(Vec::new, |(_, workers)| workers.list(connected_only))
 }
 
 /// A block template.
@@ -192,6 +191,8 @@ pub struct Template {
 pub struct TemplateQuery {
     #[schemars(with = "Option<AddressText>")]
     miner: Option<String>,
+    /// The name of the rig, by which `/v1/mining/workers` shows it; its first 64 characters count.
+    worker: Option<String>,
     #[schemars(with = "Option<TemplateId>")]
     after: Option<String>,
     #[schemars(range(max = 120))]
@@ -228,6 +229,8 @@ pub async fn template(
     let (id, header, coinbase) = (candidate.id(), candidate.header(), candidate.coinbase());
     let (template, reward) = (candidate.template(), coinbase.reward);
     let (height, target) = (template.height, template.target);
+    let worker = Worker::new(miner, query.worker.as_deref().unwrap_or_default());
+    node.workers.request(&worker, client.ip(), Interface::Rest, difficulty::of(target));
     let response = Template {
         id,
         height: height.get(),

@@ -188,9 +188,9 @@ fn json(status: StatusCode, body: String) -> Response {
     (status, [(CONTENT_TYPE, media_type)], body).into_response()
 }
 
-/// The URL of the Stratum server at the host name of the request.
+/// The URL of the Stratum server: that of the operator, or at the host name of the request.
 fn stratum(node: &NodeState, headers: &HeaderMap) -> Option<HeaderValue> {
-    let (address, _) = node.stratum.as_ref()?;
+    let endpoint = node.stratum.as_ref()?;
     let host: Authority = headers.get(HOST)?.to_str().ok()?.parse().ok()?;
-    HeaderValue::try_from(format!("stratum+tcp://{}:{}", host.host(), address.port())).ok()
+    HeaderValue::try_from(endpoint.url_at(host.host())).ok()
 }

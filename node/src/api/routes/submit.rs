@@ -4,13 +4,18 @@
 use crate::api::http::content::Json;
 use crate::api::http::error;
 use crate::api::http::problem::{Kind, Problem};
+use crate::api::http::resources::Client;
 use crate::api::openapi::route::{Routes, post};
 use crate::api::routes::blocks;
+use crate::api::routes::solved::{Solved, count_stale};
+use crate::mining::templates;
+use crate::mining::workers::Interface;
 use crate::state::NodeState;
 use axum::extract::State;
 use axum::response::Response;
 use chain::Timestamp;
 use chain::ledger::Accepted;
+use miner::stratum::Worker;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -48,14 +53,23 @@ pub struct Solution {
     #[serde(default)]
     #[schemars(regex(pattern = "^[0-9a-f]{16}$"))]
     pub extra_nonce: Option<String>,
+    /// The name of the rig, for which the solution counts in `/v1/mining/workers`.
+    #[serde(default)]
+    pub worker: Option<String>,
 }
 
 pub async fn submit(
     State(node): State<Arc<NodeState>>,
+    client: Client,
     Json(solution): Json<Solution>,
 ) -> Result<Response, Problem> {
-    let Solution { template, nonce, time, version, extra_nonce } = solution;
+    let Solution { template, nonce, time, version, extra_nonce, worker } = solution;
+    let name = worker.unwrap_or_default();
     let mut candidate = node.templates.find(&template).ok_or_else(|| {
+        if let Some(miner) = templates::payout_address(&template) {
+            let worker = Worker::new(miner, &name);
+            count_stale(&node, &client, Interface::Rest, &worker);
+        }
         let detail = "the template is unknown or was issued long ago: request a new one";
         Problem::new(Kind::STALE_TEMPLATE, detail)
     })?;
@@ -72,7 +86,11 @@ pub async fn submit(
         header.version = version.unwrap_or(header.version);
     });
     let (hash, previous) = (block.hash(), block.header.previous);
-    match node.writer.submit_block(block).await?? {
+    let payout_address = candidate.coinbase().recipient;
+    let solved = Solved::new(&block, Interface::Rest, &Worker::new(payout_address, &name));
+    let result = node.writer.submit_block(block).await?;
+    solved.count(&node, &client, &result);
+    match result? {
         Accepted::SideBranch => {
             let detail = format!(
                 "a block on top of {previous} was connected first: block {hash} is on a side branch; \

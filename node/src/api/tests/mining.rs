@@ -14,7 +14,8 @@ async fn idle_miner_reports_not_running() {
     let nothing = json!({
         "running": false, "jobs": [], "miner": null, "hashrate": 0.0, "hashes": 0, "threads": 0,
         "max_threads": max_threads, "restarts": 0, "kernel": null, "template": null,
-        "waiting": null, "blocks_found": 0, "stratum": null, "stratum_workers": [],
+        "waiting": null, "blocks_found": 0, "stratum": null, "stratum_urls": [],
+        "stratum_workers": [],
     });
     let response = world.get("/v1/mining").await;
     assert_eq!(response.json(), nothing);
@@ -118,7 +119,7 @@ async fn template_requires_payout_address() {
     let other_network = address(0).encode(Params::main().hrp());
     let path = format!("/v1/mining/template?miner={other_network}");
     world.get(&path).await.problem(400, "bad-request");
-    for wrong in ["&after=x", "&after=", "&timeout=121", "&timeout=-1", "&worker=1"] {
+    for wrong in ["&after=x", "&after=", "&timeout=121", "&timeout=-1", "&workers=1"] {
         world.get(&template(wrong)).await.problem(400, "bad-request");
     }
     let own = World::with(|config| config.miner = Some(address(3))).await;

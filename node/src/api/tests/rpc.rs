@@ -6,13 +6,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// The header of HTTP Basic.
-fn basic(user: &str, password: &str) -> String {
+pub(super) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
 impl World {
     /// Sends a body to `POST /`.
-    async fn rpc(&self, authorization: Option<&str>, body: impl ToString) -> TestResponse {
+    pub(super) async fn rpc(
+        &self,
+        authorization: Option<&str>,
+        body: impl ToString,
+    ) -> TestResponse {
         let mut request = Request::post("/").header(header::HOST, "localhost");
         if let Some(value) = authorization {
             request = request.header(header::AUTHORIZATION, value);
@@ -21,7 +25,7 @@ impl World {
     }
 
     /// The result of a call of version 1.0 with the token.
-    async fn result(&self, method: &str, params: Value) -> Value {
+    pub(super) async fn result(&self, method: &str, params: Value) -> Value {
         let response = self.call(method, params).await;
         assert_eq!(response["error"], Value::Null, "{method}: {response}");
         response["result"].clone()

@@ -4,7 +4,7 @@ use ::chain::tx::Id;
 use ::chain::{Coinbase, Header, Target};
 
 /// Solves a template as an external miner does: chooses an extra nonce and finds a nonce.
-fn solve(candidate: &Value, extra_nonce: [u8; 8]) -> (Value, Header) {
+pub(super) fn solve(candidate: &Value, extra_nonce: [u8; 8]) -> (Value, Header) {
     let bytes = |name: &str| hex::decode(candidate[name].as_str().unwrap()).unwrap();
     let mut coinbase = bytes("coinbase");
     let at = usize::try_from(candidate["extra_nonce_at"].as_u64().unwrap()).unwrap();

@@ -7,6 +7,7 @@ use super::line_codec::Lines;
 use super::socket::{self, Reader, Writer};
 use crate::clock::interval;
 use crate::logging;
+use crate::mining::workers::{Interface, Submission};
 use crate::shutdown::shutdown_requested;
 use chain::Address;
 use miner::stratum::{Action, Difficulty, Session, ShareOutcome, Worker};
@@ -162,10 +163,10 @@ impl Connection {
     }
 
     async fn perform(&mut self, actions: Vec<Action<JobTemplate>>) -> Result<(), CloseReason> {
-        let (mut lines, mut close_reason, mut is_block) = (Vec::new(), None, true);
+        let (mut lines, mut close_reason, mut block) = (Vec::new(), None, None);
         for action in actions {
             match action {
-                Action::SubmitBlock(solved) => is_block = self.context.submit_block(&solved).await,
+                Action::SubmitBlock(solved) => block = self.context.submit_block(&solved).await,
                 Action::AddWorker(worker) => {
                     self.context.workers.join(&worker, self.peer);
                     self.workers.push(worker);
@@ -178,15 +179,21 @@ impl Connection {
                 }),
                 Action::RecordShare(worker, outcome) => {
                     let outcome = match outcome {
-                        ShareOutcome::Block(difficulty) if !is_block => {
-                            ShareOutcome::Accepted(difficulty)
+                        ShareOutcome::Block(share) if block.is_none() => {
+                            ShareOutcome::Accepted(share)
                         }
                         outcome => outcome,
                     };
                     if matches!(outcome, ShareOutcome::Accepted(_) | ShareOutcome::Block(_)) {
                         self.lease.mark_useful();
                     }
-                    self.context.workers.count(&worker, self.peer, outcome);
+                    self.context.workers.count(Submission {
+                        worker: &worker,
+                        interface: Interface::Stratum,
+                        from: self.peer,
+                        outcome,
+                        block: block.take(),
+                    });
                 }
                 Action::Send(line) => {
                     lines.extend_from_slice(line.as_bytes());

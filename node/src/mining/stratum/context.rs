@@ -1,7 +1,7 @@
 //! What all connections of the Stratum server share.
 
 use super::job_template::JobTemplate;
-use super::workers::Workers;
+use crate::mining::workers::{FoundBlock, Workers};
 use crate::tls::Tls;
 use crate::{logging, writer};
 use chain::block;
@@ -49,13 +49,16 @@ impl Context {
         Now { instant: Instant::now(), time: self.writer.now() }
     }
 
-    /// Submits a block and waits until it is safe on disk; false if it was rejected. While the disk
+    /// Submits a block and waits until it is safe on disk; `None` if it was rejected. While the disk
     /// is full, retries until the node stops.
-    pub(super) async fn submit_block(&self, solved: &SolvedBlock<JobTemplate>) -> bool {
+    pub(super) async fn submit_block(
+        &self,
+        solved: &SolvedBlock<JobTemplate>,
+    ) -> Option<FoundBlock> {
         let SolvedBlock { template, header, extra_nonce, worker } = solved;
         let issued = template.source().issue(worker.payout_address, *extra_nonce);
         let (hash, worker): (block::Hash, &str) = (header.hash(), &worker.name);
-        let height = template.source().template.height.get();
+        let (height, reward) = (template.source().template.height.get(), issued.coinbase().reward);
         loop {
             let block = issued.solved(|own| *own = *header);
             match self.writer.submit_block(block).await {
@@ -68,7 +71,7 @@ impl Context {
                     logging::limited("found block", |dropped| {
                         tracing::info!(height, %hash, worker, dropped, "{found}");
                     });
-                    return true;
+                    return Some(FoundBlock { hash, height, reward });
                 }
                 Ok(Err(SubmitError::Store(error))) if !*self.stop.borrow() => {
                     logging::limited("found block not stored", |dropped| {
@@ -80,11 +83,11 @@ impl Context {
                     logging::limited("found block rejected", |dropped| {
                         tracing::error!(height, %hash, worker, dropped, "found block rejected: {error}");
                     });
-                    return false;
+                    return None;
                 }
                 Err(stopped) => {
                     tracing::error!(height, %hash, worker, "found block lost: {stopped}");
-                    return false;
+                    return None;
                 }
             }
         }

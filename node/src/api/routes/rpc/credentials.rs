@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use chain::Address;
+use miner::stratum::Worker;
 
 /// Base 64 with or without padding; `headers`, the usual parser of this header, requires it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -41,18 +42,15 @@ pub(super) fn require_token(headers: &HeaderMap, token: &Token) -> Result<(), Er
     Err(Error::new(Error::UNAUTHORIZED, message))
 }
 
-/// The payout address: the user name unless it is `token`, or else the node's default.
-pub(super) fn payout_address(headers: &HeaderMap, node: &NodeState) -> Result<Address, Error> {
+/// The worker: the user name unless it is `token`, or else the node's default payout address.
+pub(super) fn worker(headers: &HeaderMap, node: &NodeState) -> Result<Worker<Address>, Error> {
     let hrp = node.reader.params().hrp();
     let named = headers.get(AUTHORIZATION).and_then(|value| basic(value.to_str().ok()?));
-    let address = match named.as_ref().map(|(user, _)| user.as_str()) {
-        None | Some("" | TOKEN_USER) => node.default_miner,
-        Some(user) => {
-            let address = user.split_once('.').map_or(user, |(address, _)| address);
-            Address::decode_for(address, hrp).ok()
-        }
+    let worker = match named.as_ref().map(|(user, _)| user.as_str()) {
+        None | Some("" | TOKEN_USER) => node.default_miner.map(|address| Worker::new(address, "")),
+        Some(user) => Worker::parse(user, |address| Address::decode_for(address, hrp).ok()),
     };
-    address.ok_or_else(|| {
+    worker.ok_or_else(|| {
         let network = node.reader.params().name();
         let message = format!("the user name must be an address of the network {network} to pay");
         Error::new(Error::UNAUTHORIZED, message)

@@ -3,12 +3,16 @@
 //! identifies.
 
 use super::context::Context;
+use super::credentials;
 use super::error::Error;
 use super::params::Params;
 use crate::api::http::problem::Problem;
+use crate::api::routes::solved::{Solved, count_stale};
+use crate::mining::workers::Interface;
 use chain::codec::{DecodeError, Decoder};
 use chain::ledger::{Accepted, SubmitError};
-use chain::{Block, Coinbase, Header, Transaction, merkle};
+use chain::{Address, Block, Coinbase, Header, Transaction, merkle};
+use miner::stratum::Worker;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -24,12 +28,19 @@ pub(super) async fn submit(context: &Context, params: Params<'_>) -> Result<Valu
     let text: Option<String> = params.get("hexdata")?;
     let submitted = SubmittedBlock::decode(text.as_deref().unwrap_or_default())?;
     let Options { workid } = params.get("parameters")?.unwrap_or_default();
+    let worker = submitted.worker(context);
     let block = match submitted.complete(context, workid.as_deref()) {
         Ok(block) => Some(block),
         Err(submitted) => node.templates.complete(&submitted.header, submitted.coinbase),
     };
-    let Some(block) = block else { return Ok(json!("stale-work")) };
-    match node.writer.submit_block(block).await? {
+    let Some(block) = block else {
+        count_stale(node, &context.client, Interface::JsonRpc, &worker);
+        return Ok(json!("stale-work"));
+    };
+    let solved = Solved::new(&block, Interface::JsonRpc, &worker);
+    let result = node.writer.submit_block(block).await?;
+    solved.count(node, &context.client, &result);
+    match result {
         Ok(Accepted::Connected) => Ok(Value::Null),
         Ok(Accepted::SideBranch) => Ok(json!("inconclusive")),
         Ok(Accepted::AlreadyKnown) => Ok(json!("duplicate")),
@@ -69,6 +80,16 @@ impl SubmittedBlock {
         let (coinbase, transfers) = transactions(body)
             .map_err(|error| unreadable(&format!("after the count come transactions: {error}")))?;
         Ok(SubmittedBlock { header, coinbase, transfers })
+    }
+
+    /// The worker that the block counts for: the payee of its coinbase, with the name in the credentials
+    /// if they have its address.
+    fn worker(&self, context: &Context) -> Worker<Address> {
+        let payee = self.coinbase.recipient;
+        let named = credentials::worker(&context.headers, &context.node).ok();
+        named
+            .filter(|worker| worker.payout_address == payee)
+            .unwrap_or_else(|| Worker::new(payee, ""))
     }
 
     /// The block with all its transactions: those that it has if they are all, otherwise those of the

@@ -8,8 +8,10 @@ use super::params::Params;
 use super::submission::{SubmittedBlock, reject_reason};
 use crate::api::http::long_poll::LongPoll;
 use crate::api::http::response::blocking;
+use crate::difficulty;
 use crate::mining::readiness::NotReady;
 use crate::mining::templates::{IssuedTemplate, TemplateUnavailable};
+use crate::mining::workers::Interface;
 use crate::state::NodeState;
 use chain::Transfer;
 use chain::ledger::ProposalError;
@@ -57,7 +59,7 @@ pub(super) async fn get(context: &Context, params: Params<'_>) -> Result<Value, 
 /// A new template. With `longpollid`, the response waits until the tip differs from that of the id.
 async fn issue(context: &Context, longpollid: Option<&str>) -> Result<Value, Error> {
     let node = &context.node;
-    let miner = credentials::payout_address(&context.headers, node)?;
+    let worker = credentials::worker(&context.headers, node)?;
     if let Some(id) = longpollid {
         if context.is_batch {
             let message = "a batch cannot contain a long poll";
@@ -74,8 +76,10 @@ async fn issue(context: &Context, longpollid: Option<&str>) -> Result<Value, Err
             }
         }
     }
-    match node.templates.issue(miner).await {
+    match node.templates.issue(worker.payout_address).await {
         Ok(candidate) => {
+            let difficulty = difficulty::of(candidate.template().target);
+            node.workers.request(&worker, context.client.ip(), Interface::JsonRpc, difficulty);
             // Its transfers are rendered twice: as a value, and encoded.
             let _lease = context.client.count_bytes(RENDERED_SIZE * candidate.size() as u64)?;
             Ok(template_json(node, &candidate))
