@@ -47,7 +47,7 @@ impl Fixture {
     fn new() -> Option<Fixture> {
         let browser = Browser::open()?;
         let folder = tempfile::tempdir().unwrap();
-        let node = Node::start(&folder.path().join("data"), &[]);
+        let node = Node::start(&folder.path().join("data"), &["--stratum", "127.0.0.1:0"]);
         let mut test_chain = dev_chain(test_address(1));
         let alice = dev_key(0);
         let mut blocks = test_chain.mine(8);
@@ -112,6 +112,9 @@ fn every_page_is_accessible_and_fits_wide_and_narrow_screens() {
     let Some(fixture) = Fixture::new() else { return };
     let block = fixture.node.get("/v1/blocks/9?full=true").json();
     let [coinbase, transfer] = [0, 1].map(|at| block["transactions"][at]["id"].as_str().unwrap());
+    let rig = format!("{}.rig", text(test_address(2)));
+    let template = format!("/v1/mining/template?miner={}&worker=rig", text(test_address(2)));
+    assert_eq!(fixture.node.get(&template).status, 200);
     let pages = [
         ("/".to_owned(), "Latest transfers"),
         ("/blocks".to_owned(), "Blocks"),
@@ -123,6 +126,7 @@ fn every_page_is_accessible_and_fits_wide_and_narrow_screens() {
         (format!("/account/{}", text(test_address(99))), "has not sent or received"),
         ("/mempool".to_owned(), "Unconfirmed transfers"),
         ("/mining".to_owned(), "Blocks by miner"),
+        (format!("/worker/{rig}"), "this worker"),
         ("/peers".to_owned(), "No peers"),
         ("/forks".to_owned(), "No side branches"),
         ("/charts".to_owned(), "Time between blocks"),
@@ -165,6 +169,27 @@ fn browser_verifies_merkle_proofs_of_coinbase_and_transfer() {
         fixture.open(&format!("/tx/{}", transaction["id"].as_str().unwrap()));
         fixture.browser.wait_for_text(".verification", "Verified in this browser");
     }
+}
+
+#[test]
+fn mining_page_shows_how_to_connect_and_each_worker() {
+    let Some(fixture) = Fixture::new() else { return };
+    let (node, browser) = (&fixture.node, &fixture.browser);
+    let url = node.node_file()["stratum"].clone();
+    let user = format!("{}.bitaxe", text(test_address(3)));
+    let mut miner = crate::stratum::miner::Miner::start(&url, &user, 1.0);
+    let block = miner.find_block(0);
+    crate::stratum::miner::expect_accepted(&miner.submit(&user, &block));
+    fixture.open("/mining");
+    browser.wait_for_text("main", url.as_str().unwrap());
+    assert_eq!(browser.execute("return document.querySelectorAll('svg.qr path').length"), json!(1));
+    browser.click(&format!("a[href='/worker/{user}']"));
+    browser.wait_for_text("main", "1 found");
+    let shown = browser.main_text();
+    for expected in [&*user, "bitaxe", "connected", "this worker", "50 coins"] {
+        assert!(shown.contains(expected), "{expected}: {shown}");
+    }
+    assert_eq!(browser.console_errors(), Vec::<String>::new());
 }
 
 #[test]

@@ -1,7 +1,8 @@
-// Mining: the network's hash rate, blocks by miner, this node's threads, its jobs and its Stratum workers.
+// Mining: the network's hash rate, blocks by miner, this node's threads, its jobs and its workers.
 import { get } from '../api.js';
 import { breakdown, chart } from '../chart.js';
-import { address, card, empty, foreign, heading, minerBar, tile, time } from '../components.js';
+import { address, badge, card, empty, foreign, heading, minerBar, tile, time } from '../components.js';
+import { connectionCard } from '../connection.js';
 import { h, replaceContent } from '../dom.js';
 import { count, difficulty, duration, hashrate, plural } from '../format.js';
 import { blocksByMiner, recentBlocks, series } from '../history.js';
@@ -17,6 +18,8 @@ const RECENT = 200;
 const MINERS = 10;
 /** Most samples of the node's hash rate since the page was opened. */
 const MAX_SAMPLES = 120;
+/** Workers shown: those with the highest hash rates. */
+const WORKERS = 100;
 /** Milliseconds between two polls of the node's threads and workers. */
 const POLL_INTERVAL = 5000;
 
@@ -31,13 +34,15 @@ export default async function miningPage({ signal }) {
   const nodeChart = chart({ title: 'Hash rate of this node', format: hashrate, height: 160 });
   const miners = breakdown('Blocks by miner');
   const workers = h('div');
+  const connection = h('div');
+  let shownUrls = null;
   const details = h('p', { class: 'quiet' });
   const notice = h('div', { class: 'notice', role: 'status', hidden: true });
   const samples = [];
   let blocks = [];
 
   const showNode = async () => {
-    const mining = await get('/mining', signal);
+    const [mining, all] = await Promise.all([get('/mining', signal), get('/mining/workers', signal)]);
     const isMining = mining.jobs.length > 0;
     tiles.network.show(hashrate(chain.hashrate_estimate), `difficulty ${difficulty(chain.difficulty)}`);
     tiles.node.show(isMining ? hashrate(mining.hashrate) : 'idle', isMining ? `${count(mining.threads)} of ${plural(mining.max_threads, 'thread')}` : 'no active threads', `${count(mining.hashes)} hashes`);
@@ -48,7 +53,11 @@ export default async function miningPage({ signal }) {
     // Screen readers announce every change of the notice.
     if (notice.textContent !== reason) replaceContent(notice, reason);
     replaceContent(details, ...(isMining && mining.miner ? ['Pays ', address(mining.miner), mining.kernel ? ` and hashes with ${mining.kernel}.` : '.'] : ['No mining job is running.']));
-    replaceContent(workers, renderWorkers(mining));
+    replaceContent(workers, ...renderWorkers(all));
+    if (shownUrls !== String(mining.stratum_urls)) {
+      shownUrls = String(mining.stratum_urls);
+      replaceContent(connection, connectionCard(mining.stratum_urls));
+    }
   };
   const showNetwork = async () => {
     blocks = await recentBlocks(RECENT, signal, blocks);
@@ -64,7 +73,7 @@ export default async function miningPage({ signal }) {
   await Promise.all([showNode(), showNetwork(), jobCard.load()]);
   nodeChart.show(samples);
   const refreshNode = throttled(showNode, 1000);
-  on(['block.connected', 'job.updated', 'resync', 'reset'], signal, refreshNode);
+  on(['block.connected', 'job.updated', 'worker.silent', 'worker.active', 'resync', 'reset'], signal, refreshNode);
   // Shares have no events.
   poll(POLL_INTERVAL, signal, refreshNode);
   on(['block.connected', 'block.disconnected', 'resync', 'reset'], signal, throttled(showNetwork, 2000));
@@ -84,26 +93,30 @@ export default async function miningPage({ signal }) {
         card([h('span', null, 'Blocks by miner'), h('small', null, `last ${RECENT}`)], miners.element)),
       jobCard.element,
       card([h('span', null, 'This node'), h('small', null, 'since this page was opened')], nodeChart.element, details),
-      card('Stratum workers', workers),
+      card('Workers', workers),
+      connection,
     ],
   };
 }
 
-function renderWorkers({ stratum, stratum_workers: workers }) {
-  if (workers.length === 0) {
-    return empty('No workers', stratum ? `Stratum miners connect to ${stratum}. Connected workers appear here.` : 'Stratum miners that connect to this node appear here.');
-  }
-  return simpleTable('Stratum workers', [
+function renderWorkers(all) {
+  if (all.length === 0) return [empty('No workers', 'Miners that connect by Stratum, getblocktemplate or REST appear here.')];
+  const workers = [...all].sort((a, b) => b.hashrate - a.hashrate || b.accepted - a.accepted).slice(0, WORKERS);
+  const table = simpleTable('Workers', [
     // Workers choose their own names.
-    { head: 'Name', narrow: '28%', cell: (worker) => (worker.name ? foreign(worker.name) : h('span', { class: 'quiet' }, 'unnamed')) },
+    { head: 'Name', narrow: '32%', cell: workerLink },
     { head: 'Payout address', wide: true, cell: (worker) => address(worker.address, { copyable: false }) },
-    { head: 'Hash rate', narrow: '30%', number: true, cell: (worker) => hashrate(worker.hashrate) },
-    { head: 'Accepted', narrow: '21%', number: true, cell: (worker) => count(worker.accepted) },
-    { head: 'Rejected', narrow: '21%', number: true, cell: rejectedShares },
+    { head: 'Hash rate', narrow: '28%', number: true, cell: (worker) => hashrate(worker.hashrate) },
+    { head: 'Accepted', narrow: '20%', number: true, cell: (worker) => count(worker.accepted) },
+    { head: 'Rejected', narrow: '20%', number: true, cell: rejectedShares },
+    { head: 'Best share', wide: true, number: true, cell: (worker) => (worker.best_share === null ? '–' : difficulty(worker.best_share)) },
     { head: 'Blocks', wide: true, number: true, cell: (worker) => count(worker.blocks) },
-    { head: 'Last share', wide: true, number: true, cell: (worker) => (worker.last_share ? time(worker.last_share, { plain: true }) : '–') },
+    { head: 'Last seen', wide: true, number: true, cell: (worker) => (worker.silent ? badge('silent', 'bad') : time(worker.last_seen, { plain: true })) },
   ], workers);
+  return all.length > WORKERS ? [table, h('p', { class: 'quiet' }, `${WORKERS} of ${count(all.length)} workers.`)] : [table];
 }
+
+const workerLink = (worker) => h('a', { href: `/worker/${encodeURIComponent(worker.id)}` }, worker.name ? foreign(worker.name) : 'unnamed');
 
 function rejectedShares({ stale, duplicate, low, invalid }) {
   const reasons = `${count(stale)} stale, ${count(duplicate)} duplicate, ${count(low)} low difficulty, ${count(invalid)} malformed`;
