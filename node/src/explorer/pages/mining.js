@@ -42,7 +42,7 @@ export default async function miningPage({ signal }) {
   let blocks = [];
 
   const showNode = async () => {
-    const [mining, all] = await Promise.all([get('/mining', signal), get('/mining/workers', signal)]);
+    const [mining, all] = await Promise.all([get('/mining', signal), get(`/mining/workers?top=${WORKERS + 1}`, signal)]);
     const isMining = mining.jobs.length > 0;
     tiles.network.show(hashrate(chain.hashrate_estimate), `difficulty ${difficulty(chain.difficulty)}`);
     tiles.node.show(isMining ? hashrate(mining.hashrate) : 'idle', isMining ? `${count(mining.threads)} of ${plural(mining.max_threads, 'thread')}` : 'no active threads', `${count(mining.hashes)} hashes`);
@@ -101,7 +101,6 @@ export default async function miningPage({ signal }) {
 
 function renderWorkers(all) {
   if (all.length === 0) return [empty('No workers', 'Miners that connect by Stratum, getblocktemplate or REST appear here.')];
-  const workers = [...all].sort((a, b) => b.hashrate - a.hashrate || b.accepted - a.accepted).slice(0, WORKERS);
   const table = simpleTable('Workers', [
     // Workers choose their own names.
     { head: 'Name', narrow: '32%', cell: workerLink },
@@ -112,8 +111,8 @@ function renderWorkers(all) {
     { head: 'Best share', wide: true, number: true, cell: (worker) => (worker.best_share === null ? '–' : difficulty(worker.best_share)) },
     { head: 'Blocks', wide: true, number: true, cell: (worker) => count(worker.blocks) },
     { head: 'Last seen', wide: true, number: true, cell: (worker) => (worker.silent ? badge('silent', 'bad') : time(worker.last_seen, { plain: true })) },
-  ], workers);
-  return all.length > WORKERS ? [table, h('p', { class: 'quiet' }, `${WORKERS} of ${count(all.length)} workers.`)] : [table];
+  ], all.slice(0, WORKERS));
+  return all.length > WORKERS ? [table, h('p', { class: 'quiet' }, `The ${WORKERS} workers with the highest hash rates.`)] : [table];
 }
 
 const workerLink = (worker) => h('a', { href: `/worker/${encodeURIComponent(worker.id)}` }, worker.name ? foreign(worker.name) : 'unnamed');

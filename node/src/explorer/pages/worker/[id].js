@@ -48,7 +48,7 @@ export default async function workerPage({ param, signal }) {
       ['Last seen', time(worker.last_seen)],
       ['Usual interval', worker.interval_seconds === null ? 'unknown' : duration(worker.interval_seconds), 'Between two shares, or two requests for a template'],
       ['First seen', time(worker.first_seen)]));
-    replaceContent(coinbase, renderCoinbase(worker));
+    replaceContent(coinbase, ...renderCoinbase(worker));
     rates.show(hours(worker.history));
     return worker;
   };
@@ -87,7 +87,7 @@ function hours(history) {
 }
 
 function renderCoinbase(worker) {
-  if (worker.coinbase === null) return empty('No coinbase', 'No block can be mined at present.');
+  if (worker.coinbase === null) return [empty('No coinbase', 'No block can be mined at present.')];
   const decoded = decodeCoinbase(worker.coinbase);
   const isOwn = decoded !== null && decoded.recipient === addressBytes(worker.address);
   return [
