@@ -6,11 +6,13 @@
 //! its own Stratum coinbases, shares of other runs are invalid, and a block is accepted once.
 
 mod account;
+mod info;
 mod journal;
 mod rate;
 mod solution;
 
 pub use account::{FoundBlock, Hour, Interface, Shares};
+pub use info::{WorkerEvent, WorkerInfo};
 pub use solution::outcome;
 
 use crate::clock;
@@ -24,8 +26,6 @@ use chain::ledger::{Reader, View};
 use chain::{Address, Height};
 use journal::{Journal, Line};
 use miner::stratum::{Difficulty, ShareOutcome, Worker};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -45,73 +45,6 @@ const MAX_OWNED: usize = 64;
 const RECENT_SECONDS: u32 = 600;
 /// Interval at which changes are saved.
 const SAVE_INTERVAL: Duration = Duration::from_millis(500);
-
-/// The state of a worker.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[schemars(rename = "Worker")]
-pub struct WorkerInfo {
-    /// The user name of the worker: its address, and its name after a dot unless it is empty.
-    pub id: String,
-    /// The share counts.
-    #[serde(flatten)]
-    pub shares: Shares,
-    /// The interface by which it mined last.
-    pub interface: Interface,
-    /// The number of present Stratum connections of the worker.
-    pub connections: u32,
-    /// When it connected, in Unix seconds; null if it has no Stratum connection.
-    pub connected_since: Option<u32>,
-    /// When it was first seen, in Unix seconds.
-    pub first_seen: u32,
-    /// When it was last active, in Unix seconds: by an accepted share, or a request for a template.
-    pub last_seen: u32,
-    /// The average time between two activities in seconds; null before the second.
-    pub interval_seconds: Option<f64>,
-    /// Whether it has been silent for ten times that, and for at least five minutes.
-    pub silent: bool,
-    /// The last difficulty of its shares since the node started. Over JSON-RPC and REST, that of the
-    /// block.
-    pub difficulty: Option<f64>,
-    /// The highest difficulty that the hash of a share met; null before the first share.
-    pub best_share: Option<f64>,
-    /// The hash rate in hashes a second, estimated from the shares of the last ten minutes.
-    pub hashrate: f64,
-    /// The hash rate of the last minute. Each of these is an exponential average with that time
-    /// constant.
-    pub hashrate_1m: f64,
-    /// The hash rate of the last hour.
-    pub hashrate_1h: f64,
-    /// The hash rate of the last day.
-    pub hashrate_1d: f64,
-    /// The number of blocks that the accepted shares were expected to contain.
-    pub expected_blocks: f64,
-    /// Found blocks divided by expected ones; null before the first share.
-    pub luck: Option<f64>,
-    /// The expected time to a block in seconds at the hash rate of the last hour and the present
-    /// difficulty; null without a hash rate. An average: past hashes bring no block nearer.
-    pub expected_seconds: Option<f64>,
-    /// The rewards, subsidy and fees, of its blocks in the best chain, in base units. A block counts for
-    /// ever once its reward is spendable.
-    #[schemars(with = "crate::api::openapi::schema::Units")]
-    pub earnings: u64,
-}
-
-/// A worker that has become silent, or active again.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct WorkerEvent {
-    /// The user name of the worker: its address, and its name after a dot unless it is empty.
-    pub worker: String,
-    /// The address that its blocks pay.
-    pub address: String,
-    /// The name of the worker; may be empty.
-    pub name: String,
-    /// When it was last active, in Unix seconds.
-    pub last_seen: u32,
-    /// The average time between two activities in seconds.
-    pub interval_seconds: Option<f64>,
-    /// The number of present Stratum connections of the worker.
-    pub connections: u32,
-}
 
 /// What the figures of a worker depend on beside its shares.
 pub struct ChainState<'a> {
@@ -199,9 +132,33 @@ impl Workers {
     /// All workers, or only those with a Stratum connection, by address and name.
     pub fn list(&self, connected_only: bool, chain: &ChainState<'_>) -> Vec<WorkerInfo> {
         let (state, now) = (self.lock(), clock::now().get());
-        let entries = state.entries.iter();
-        let wanted = entries.filter(|(_, entry)| !connected_only || entry.connections > 0);
-        wanted.map(|(_, entry)| entry.info(now, chain)).collect()
+        state.wanted(connected_only).map(|entry| entry.info(now, chain)).collect()
+    }
+
+    /// Those of `list` with the highest hash rates of the last ten minutes, the highest first.
+    pub fn top(
+        &self,
+        count: usize,
+        connected_only: bool,
+        chain: &ChainState<'_>,
+    ) -> Vec<WorkerInfo> {
+        let (state, now) = (self.lock(), clock::now().get());
+        let rate = |entry: &Entry| entry.account.rates(now).ten_minutes;
+        let mut ranked: Vec<_> =
+            state.wanted(connected_only).map(|entry| (rate(entry), entry)).collect();
+        ranked.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+        ranked.truncate(count);
+        ranked.into_iter().map(|(_, entry)| entry.info(now, chain)).collect()
+    }
+
+    /// The numbers of workers with a Stratum connection and of these connections, and their hash rate
+    /// in hashes a second.
+    pub fn connected(&self) -> (usize, u32, f64) {
+        let (state, now) = (self.lock(), clock::now().get());
+        let wanted = || state.wanted(true);
+        let rate = wanted().map(|entry| entry.account.rates(now).ten_minutes).sum::<f64>();
+        // The sum of none is −0.
+        (wanted().count(), wanted().map(|entry| entry.connections).sum(), rate + 0.0)
     }
 
     /// A worker and its history, oldest first; `None` if it is not recorded.
@@ -252,6 +209,7 @@ impl Workers {
 
     /// Records that a worker requested a template for a block of this difficulty. If all workers are
     /// taken, or its address has too many without an accepted block, it is counted from its first one.
+    /// Anyone can request templates for any address: those for a worker of Stratum do not count.
     pub fn request(
         &self,
         worker: &Worker<Address>,
@@ -260,9 +218,10 @@ impl Workers {
         difficulty: f64,
     ) {
         let mut state = self.lock();
-        let is_known = state.entries.contains_key(worker);
-        let is_admitted = is_known
-            || (state.has_room_for(worker) && state.unproven_of(owner_of(from)) < MAX_OWNED);
+        let is_admitted = match state.entries.get(worker) {
+            Some(entry) => !entry.is_of_stratum(),
+            None => state.has_room_for(worker) && state.unproven_of(owner_of(from)) < MAX_OWNED,
+        };
         if is_admitted && let Some(entry) = state.open(worker, from, interface, self.hrp) {
             entry.account.interface = interface;
             entry.account.record_activity(clock::now().get());
@@ -301,7 +260,9 @@ impl Workers {
             entry.connect();
         }
         let Some(entry) = state.entries.get_mut(worker) else { return };
-        entry.account.interface = interface;
+        if is_accepted {
+            entry.account.interface = interface;
+        }
         entry.account.count(outcome, block, now);
         state.changed.insert(worker.clone());
     }
@@ -374,6 +335,11 @@ impl Workers {
 }
 
 impl WorkersState {
+    /// The workers, or only those with a Stratum connection.
+    fn wanted(&self, connected_only: bool) -> impl Iterator<Item = &Entry> {
+        self.entries.values().filter(move |entry| !connected_only || entry.connections > 0)
+    }
+
     /// Opens the account of a worker unless it exists. Returns `None` if there is no room.
     fn open(
         &mut self,
@@ -476,6 +442,12 @@ impl Entry {
     fn connect(&mut self) {
         self.connections += 1;
         self.connected_since.get_or_insert_with(|| clock::now().get());
+    }
+
+    /// Whether it has a Stratum connection, or its last accepted share came over one.
+    fn is_of_stratum(&self) -> bool {
+        let is_proven = self.account.is_proven();
+        self.connections > 0 || (is_proven && self.account.interface == Interface::Stratum)
     }
 
     fn id(&self) -> String {

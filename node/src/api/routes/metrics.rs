@@ -12,7 +12,7 @@ use crate::difficulty;
 use crate::jobs::JobsSummary;
 use crate::metrics::exposition::{Kind, Page, TEXT};
 use crate::metrics::process;
-use crate::mining::workers::{ChainState, Interface, Shares};
+use crate::mining::workers::{Interface, Shares};
 use crate::state::NodeState;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -188,17 +188,13 @@ fn mining(page: &mut Page, jobs: &JobsSummary) {
 }
 
 fn stratum(page: &mut Page, node: &NodeState) {
-    let connected = node.workers.list(true, &ChainState::of(&node.reader.view()));
-    page.gauge("chain_stratum_workers", "Connected Stratum workers.", connected.len());
-    page.gauge(
-        "chain_stratum_connections",
-        "Stratum connections.",
-        connected.iter().map(|worker| worker.connections).sum::<u32>(),
-    );
+    let (connected, connections, hash_rate) = node.workers.connected();
+    page.gauge("chain_stratum_workers", "Connected Stratum workers.", connected);
+    page.gauge("chain_stratum_connections", "Stratum connections.", connections);
     page.gauge(
         "chain_stratum_hashes_per_second",
         "Hash rate of Stratum workers, estimated from shares.",
-        connected.iter().map(|worker| worker.hashrate).fold(0.0, |sum, rate| sum + rate),
+        hash_rate,
     );
     let mut shares =
         page.family(Kind::Counter, "chain_stratum_shares_total", "Stratum shares by outcome.");

@@ -46,6 +46,9 @@ pub fn routes() -> Routes {
     ])
 }
 
+/// Most workers in the state of the miner.
+const SHOWN_WORKERS: usize = 100;
+
 /// The state of this node's miner.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Mining {
@@ -81,7 +84,7 @@ pub struct Mining {
     /// that it listens on, or that of the setting `stratum_url`.
     #[serde(default)]
     pub stratum_urls: Vec<String>,
-    /// The connected Stratum workers.
+    /// The connected Stratum workers with the highest hash rates, at most 100. `/v1/mining/workers` lists all.
     pub stratum_workers: Vec<WorkerInfo>,
 }
 
@@ -136,7 +139,7 @@ pub async fn mining(State(node): State<Arc<NodeState>>) -> Result<Response, Prob
             blocks_found: summary.found,
             stratum: node.stratum.as_ref().map(|stratum| stratum.local().to_string()),
             stratum_urls: node.stratum.as_ref().map(Endpoint::urls).unwrap_or_default(),
-            stratum_workers: node.workers.list(true, &ChainState::of(view)),
+            stratum_workers: node.workers.top(SHOWN_WORKERS, true, &ChainState::of(view)),
         }))
         .volatile())
     }))

@@ -1,11 +1,11 @@
 //! Workers: the miners that mine on this node, by any interface.
 
 use crate::api::http::content::Json;
-use crate::api::http::extract::Path;
+use crate::api::http::extract::{Path, Query, in_range};
 use crate::api::http::problem::{Kind, Problem};
-use crate::api::http::response::{ReadResponse, read};
+use crate::api::http::response::{ReadResponse, read, read_blocking};
 use crate::api::openapi::route::{Routes, get};
-use crate::api::openapi::schema::{Hex, WorkerId};
+use crate::api::openapi::schema::{Digits, Hex, WorkerId};
 use crate::api::routes::transfer;
 use crate::difficulty;
 use crate::mining::workers::{ChainState, Hour, WorkerInfo};
@@ -16,7 +16,7 @@ use chain::Address;
 use chain::address::Hrp;
 use miner::stratum::Worker;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 pub fn routes() -> Routes {
@@ -63,11 +63,34 @@ pub struct HourRate {
 /// Seconds of an hour.
 const HOUR: f64 = 3_600.0;
 
-async fn workers(State(node): State<Arc<NodeState>>) -> Response {
-    read(&node, |view| {
-        let workers = node.workers.list(false, &ChainState::of(view));
-        Ok(ReadResponse::new(Json(workers)).volatile())
-    })
+/// Most workers that are recorded.
+const MAX_WORKERS: u64 = 4_096;
+
+/// The query of the list of workers.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WorkersQuery {
+    /// The number of workers to list: those with the highest hash rates of the last ten minutes, the
+    /// highest first. Without it, all by address and name.
+    #[schemars(range(min = 1, max = 4_096))]
+    top: Option<Digits>,
+}
+
+async fn workers(
+    State(node): State<Arc<NodeState>>,
+    Query(WorkersQuery { top }): Query<WorkersQuery>,
+) -> Result<Response, Problem> {
+    let top = top.map(|Digits(top)| in_range(top, 1..=MAX_WORKERS, "top")).transpose()?;
+    let workers = Arc::clone(&node.workers);
+    let response = read_blocking(node, move |view| {
+        let chain = ChainState::of(view);
+        let listed = match top {
+            Some(top) => workers.top(usize::try_from(top).unwrap_or(usize::MAX), false, &chain),
+            None => workers.list(false, &chain),
+        };
+        Ok(ReadResponse::new(Json(listed)).volatile())
+    });
+    Ok(response.await)
 }
 
 async fn get_worker(

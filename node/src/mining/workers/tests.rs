@@ -185,6 +185,52 @@ fn invented_payees_of_templates_are_forgotten() {
 }
 
 #[test]
+fn requests_of_strangers_do_not_touch_a_worker_of_stratum() {
+    let folder = tempfile::tempdir().unwrap();
+    let workers = open(folder.path());
+    workers.join(&named("rig"), address(1));
+    workers.request(&named("rig"), address(2), Interface::Rest, 4.0);
+    count(&workers, &named("rig"), address(1), accepted());
+    workers.leave(&named("rig"));
+    let rig = named("rig");
+    let stale = submission(&rig, address(2), ShareOutcome::Stale);
+    workers.count(Submission { interface: Interface::Rest, ..stale });
+    workers.lock().entries.get_mut(&named("rig")).unwrap().account.last_seen = 7;
+    workers.request(&named("rig"), address(2), Interface::Rest, 4.0);
+    let info = list(&workers).remove(0);
+    assert_eq!((info.interface, info.last_seen, info.difficulty), (Interface::Stratum, 7, None));
+    // Its own block moves it to another interface.
+    let interface = Interface::JsonRpc;
+    let block = submission(&rig, address(1), ShareOutcome::Block(share(4.0)));
+    workers.count(Submission { interface, ..block });
+    workers.request(&named("rig"), address(1), Interface::Rest, 4.0);
+    let info = list(&workers).remove(0);
+    assert_eq!((info.interface, info.difficulty), (Interface::Rest, Some(4.0)));
+}
+
+#[test]
+fn top_workers_have_the_highest_hash_rates() {
+    let folder = tempfile::tempdir().unwrap();
+    let workers = open(folder.path());
+    for (name, shares) in [("a", 1), ("b", 3), ("c", 2), ("d", 0)] {
+        workers.join(&named(name), address(1));
+        (0..shares).for_each(|_| count(&workers, &named(name), address(1), accepted()));
+    }
+    workers.leave(&named("c"));
+    let top = |count, connected_only| -> Vec<String> {
+        let top = workers.top(count, connected_only, &chain()).into_iter();
+        top.map(|info| info.shares.name).collect()
+    };
+    assert_eq!(
+        (top(2, false), top(9, true)),
+        (vec!["b".into(), "c".into()], vec!["b".into(), "a".into(), "d".into()])
+    );
+    let (connected, connections, rate) = workers.connected();
+    assert_eq!((connected, connections), (3, 3));
+    assert!(rate > 0.0);
+}
+
+#[test]
 fn silence_is_reported_once_and_ends_with_a_share() {
     let folder = tempfile::tempdir().unwrap();
     let mut workers = open(folder.path());
