@@ -163,6 +163,7 @@ fn address_with_its_share_of_workers_replaces_only_its_own() {
     assert_eq!(ids(list(&open(folder.path()))), ids(counted));
 }
 
+// Q15
 #[test]
 fn invented_payees_of_templates_are_forgotten() {
     let folder = tempfile::tempdir().unwrap();
