@@ -207,9 +207,7 @@ impl Daemon {
         );
         if let Some(stratum) = &node.stratum {
             let urls = stratum.urls().join(" or ");
-            let tls = self.running.announced.as_ref().is_some_and(|it| it.tls.is_some());
-            let tls = if tls { " (or stratum+ssl://)" } else { "" };
-            tracing::info!("miners connect to {urls}{tls} as user ADDRESS or ADDRESS.worker");
+            tracing::info!("miners connect to {urls} as user ADDRESS or ADDRESS.worker");
         }
         if let Some(address) = self.join_address() {
             tracing::info!("other nodes join with --peer {address}");
@@ -414,7 +412,7 @@ impl Running {
         let workers = self.workers.insert(Arc::new(Workers::open(&config.data, hrp)));
         let endpoint = |local: SocketAddr| {
             let ip = config.stratum.map_or(local.ip(), |address| address.ip());
-            Endpoint::new(ip, local, config.stratum_url.clone())
+            Endpoint::new(ip, local, config.stratum_url.clone(), config.tls.is_some())
         };
         let node = Arc::new(NodeState {
             templates: Arc::new(Templates::new(writer.clone(), readiness.clone())?),

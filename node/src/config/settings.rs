@@ -41,7 +41,7 @@ pub struct Settings {
     /// Reverse proxy whose X-Forwarded-For or Forwarded header names the client (repeatable)
     #[arg(long, env = "CHAIN_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Option<Vec<String>>,
-    /// PEM certificate chain for HTTPS
+    /// PEM certificate chain for HTTPS and stratum+ssl
     ///
     /// Default: none, the API uses HTTP.
     #[arg(long, env = "CHAIN_TLS_CERT", value_name = "FILE")]

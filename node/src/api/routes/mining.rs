@@ -81,7 +81,7 @@ pub struct Mining {
     /// The address of the Stratum server for clients on its machine, `ADDRESS:PORT`; null if disabled.
     pub stratum: Option<String>,
     /// The URLs of the Stratum server for miners; empty if disabled. One for each address of the machine
-    /// that it listens on, or that of the setting `stratum_url`.
+    /// that it listens on, with a certificate also `stratum+ssl`, or that of the setting `stratum_url`.
     #[serde(default)]
     pub stratum_urls: Vec<String>,
     /// The connected Stratum workers with the highest hash rates, at most 100. `/v1/mining/workers` lists all.
