@@ -196,8 +196,8 @@ pub struct Progress {
     /// The number of blocks to be expected from these hashes at the difficulties of their blocks; null
     /// for a job of an earlier version.
     pub expected_blocks: Option<f64>,
-    /// The number of blocks found in relation to the expected ones: above 1 is luck; null before
-    /// the first hash.
+    /// The number of blocks found in relation to the expected ones: above 1 is luck; null before the
+    /// first hash, and on networks of fixed difficulty, where threads hash on after a hit.
     pub luck: Option<f64>,
     /// The hash rate in hashes per second.
     pub hashrate: f64,
@@ -520,7 +520,7 @@ pub fn job_response(node: &NodeState, status: &Status, is_alone: bool) -> Job {
             blocks_target: job.target().map(NonZeroU32::get).filter(|_| !job.is_series()),
             hashes: job.hashes,
             expected_blocks: job.expected_blocks(),
-            luck: job.luck(),
+            luck: job.luck().filter(|_| !node.reader.params().spec().fixed_difficulty),
             hashrate: progress.as_ref().map_or(0.0, |progress| progress.hash_rate),
             expected_seconds: expected_seconds(status),
             threads: *threads,

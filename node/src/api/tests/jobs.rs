@@ -211,8 +211,9 @@ async fn list_has_running_jobs_first_and_folds_the_runs_of_a_recurring_job() {
     let ended = world.end_of(&world.start(json!({"blocks": 2})).await).await;
     assert_eq!((&ended["ended_runs"], &ended["recent_runs"]), (&Value::Null, &Value::Null));
     let progress = &ended["progress"];
-    let (expected, luck) = (&progress["expected_blocks"], progress["luck"].as_f64().unwrap());
-    assert_eq!(luck, 2.0 / expected.as_f64().unwrap());
+    // Whole batches of hashes count, so that luck says nothing where nearly each hash is a hit.
+    let (expected, luck) = (progress["expected_blocks"].as_f64(), &progress["luck"]);
+    assert!(expected > Some(1.0) && luck.is_null(), "{progress}");
     let scheduled = world.start(json!({"not_before": LATER})).await;
     let mut updates = world.node().jobs.updates();
     // Each run is reported as a change of the recurring job, too.
