@@ -205,6 +205,8 @@ impl Store {
     pub fn interrupted_return(&self) -> Result<Option<Name>> {
         let path = self.owner.join(RETURN_FILE);
         match fs::read_to_string(&path) {
+            // Without room on the disk the file is created, and no return begins.
+            Ok(text) if text.is_empty() => Ok(None),
             Ok(text) => text.parse().map(Some),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
@@ -413,6 +415,17 @@ mod tests {
         assert!(store.find(&name("b")).unwrap_err().to_string().contains("there are a"));
         store.remove(&name("a")).unwrap();
         assert!(store.names().unwrap().is_empty() && store.find(&name("a")).is_err());
+    }
+
+    // The name was not written, so nothing was removed; but no node started any more.
+    #[test]
+    fn return_that_a_full_disk_prevented_is_not_interrupted() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(RETURN_FILE), "").unwrap();
+        let store = Store::of(dir.path());
+        assert_eq!(store.interrupted_return().unwrap(), None);
+        store.returns_to(&name("a")).unwrap();
+        assert_eq!(store.interrupted_return().unwrap(), Some(name("a")));
     }
 
     #[test]
