@@ -2,7 +2,7 @@
 
 use super::Testnet;
 use super::nodes::Nodes;
-use crate::harness::{chain, eventually, request};
+use crate::harness::{chain, eventually, request, signal};
 use crate::test_chain::{dev_key, pay, test_address};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
@@ -150,6 +150,23 @@ fn block_found_while_tips_are_compared_does_not_stop_the_reorg() {
     let done: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!([&done["fork_height"], &done["depth"]], [1, 2]);
     assert_eq!(testnet.status().each("tip"), vec![done["new_tip"].clone(); 2]);
+}
+
+// The command did not end when the node was killed that it waited for a block of.
+#[test]
+fn node_that_is_killed_in_a_reorg_ends_it() {
+    let testnet = Testnet::new();
+    testnet.run(&["up", "--nodes", "2", "--spacing", "60"]);
+    let mut reorg = chain(&testnet.command(&["reorg", "node-2", "--depth", "100"]));
+    let mut reorg = reorg.stderr(Stdio::piped()).spawn().unwrap();
+    let mut notices = BufReader::new(reorg.stderr.take().unwrap()).lines();
+    let is_mining = |line: &str| line.starts_with("mining 100 blocks on node-2");
+    assert!(notices.by_ref().any(|line| is_mining(&line.unwrap())));
+    let pid = testnet.status().node(2)["pid"].as_u64().unwrap();
+    signal(u32::try_from(pid).unwrap(), "KILL");
+    let last = notices.last().unwrap().unwrap();
+    assert!(last.contains("node-2 does not run any more"), "{last}");
+    assert_eq!(reorg.wait().unwrap().code(), Some(1));
 }
 
 #[test]

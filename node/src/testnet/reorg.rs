@@ -1,6 +1,7 @@
 //! Causing a reorganisation on one node: it is partitioned off and mines a branch; once the other nodes have
 //! mined more work, the partition is healed and the node switches to their branch.
 
+use super::process::Process;
 use super::topology::NodeNumber;
 use super::{Testnet, miner_addresses, partition};
 use crate::api::routes::chain::Chain;
@@ -8,7 +9,7 @@ use crate::auth::Token;
 use crate::client::Client;
 use crate::mining::source::remote::RemoteSource;
 use crate::mining::{self, MiningConfig};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use chain::Address;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -71,7 +72,10 @@ pub async fn cause(
         outmine(testnet, other, &left, depth, &mut report).await?;
         Ok::<_, anyhow::Error>((client, fork, left))
     };
-    let outmined = outmined.await;
+    let outmined = tokio::select! {
+        outmined = outmined => outmined,
+        error = until_one_does_not_run(testnet, [node, other]) => Err(error),
+    };
     report("healing the partition");
     partition::heal(testnet).await?;
     let (client, fork, left) = outmined?;
@@ -83,6 +87,20 @@ pub async fn cause(
     let depth = left.height.saturating_sub(fork.height);
     let (node, old_tip) = (node.to_string(), left.tip);
     Ok(Reorganisation { node, fork_height: fork.height, depth, old_tip, new_tip })
+}
+
+/// Waits until one of two nodes does not run, which would be waited for without an end.
+async fn until_one_does_not_run(testnet: &Testnet, nodes: [NodeNumber; 2]) -> anyhow::Error {
+    loop {
+        for number in nodes {
+            match Process::find(&testnet.directory().node(number)) {
+                Ok(Some(process)) if !process.is_paused() => {}
+                Ok(_) => return anyhow!("{number} does not run any more, or is paused"),
+                Err(error) => return error,
+            }
+        }
+        sleep(POLL).await;
+    }
 }
 
 /// Waits until the side of a node has more work; mines there if no node of the testnet mines.
