@@ -1,6 +1,6 @@
 //! `chain testnet run`: the scenarios that the program contains, reports, and failures.
 
-use crate::harness::{chain, run, skip};
+use crate::harness::{Process, chain, eventually, run, signal, skip};
 use crate::testnet::processes_of;
 use serde_json::Value;
 use std::fs;
@@ -91,6 +91,26 @@ fn failed_assertion_names_step_expected_and_seen() {
     assert!(stdout.lines().last().unwrap().contains("FAILED  expect confirmed"), "{stdout}");
     let xml = fs::read_to_string(report.join("report.xml")).unwrap();
     assert!(xml.contains("failures=\"1\"") && xml.contains("<failure message="), "{xml}");
+}
+
+#[test]
+fn interrupted_or_killed_scenario_leaves_no_testnet() {
+    for how in ["INT", "TERM", "KILL"] {
+        let directory = tempfile::tempdir().unwrap();
+        let (report, file) = (directory.path().join("report"), directory.path().join("long.toml"));
+        fs::write(&file, text_of("payment").replace("mine 3 1", "wait 50s")).unwrap();
+        let (file, report) = (file.to_str().unwrap(), report.to_str().unwrap());
+        let mut command = chain(&["testnet", "run", file, "--report", report]);
+        let mut run = Process::start(&mut command, &directory.path().join("run"));
+        let url = directory.path().join("report/testnet/node-3/node.json");
+        eventually("the last node", || url.exists().then_some(()));
+        signal(run.id(), how);
+        assert!(!run.wait().success());
+        eventually("the end of all processes", || {
+            processes_of(directory.path()).is_empty().then_some(())
+        });
+        assert!(!directory.path().join("report/testnet").exists());
+    }
 }
 
 // Nodes whose processes had just been started stayed after one of them failed.

@@ -19,8 +19,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -54,6 +55,7 @@ impl Runner {
         bar.enable_steady_tick(Duration::from_millis(200));
         let mut runner = Runner { bar, start: Instant::now(), is_quiet, steps: Vec::new() };
         let testnet = Directory::at(directory.join("testnet"));
+        let _guard = if is_kept { None } else { Some(Guard::new(&testnet)?) };
         let mut world = None;
         runner.step(0, "start of the testnet", || {
             let set_up = set_up(scenario, &testnet, seed)?;
@@ -126,6 +128,28 @@ impl Runner {
         }
         self.steps.push(report);
         Ok(is_success)
+    }
+}
+
+/// A process that removes the testnet once this one has ended, however it ends.
+struct Guard(Child);
+
+impl Guard {
+    fn new(testnet: &Directory) -> Result<Guard> {
+        let mut command = Command::new(process::this_program()?);
+        command.args(["testnet", "--dir"]).arg(testnet.path());
+        command.args(["down", "--delete", "--when-input-ends"]);
+        // A process group of its own: what interrupts this process does not interrupt it.
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().map(Guard).context("cannot start a process")
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        // It only fails if the process is not a child of this one.
+        let _ = self.0.wait();
     }
 }
 
