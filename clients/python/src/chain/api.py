@@ -49,12 +49,16 @@ Event: TypeAlias = (
     "PeerDisconnectedEvent | "
     "SyncProgressEvent | "
     "MiningHashrateEvent | "
+    "WorkerSilentEvent | "
+    "WorkerActiveEvent | "
     "ResetEvent"
 )
 
 Hex: TypeAlias = "str"
 
 IpText: TypeAlias = "str"
+
+JobId: TypeAlias = "str"
 
 JobPriority: TypeAlias = "Literal['normal', 'lowest']"
 
@@ -97,6 +101,10 @@ WaitEvent: TypeAlias = "Literal['confirmed']"
 WebSocketMessage: TypeAlias = "Event | WebSocketResponse"
 
 WebSocketResponse: TypeAlias = "WebSocketResponse1 | WebSocketResponse2 | WebSocketResponse3"
+
+WorkerId: TypeAlias = "str"
+
+WorkerInterface: TypeAlias = "Literal['stratum', 'json-rpc', 'rest']"
 
 
 class Account(TypedDict):
@@ -314,6 +322,13 @@ class Chain(TypedDict):
     waiting: str | None
 
 
+class EndedRuns(TypedDict):
+    """The number of runs of a recurring job that have ended, by result."""
+    cancelled: int
+    failed: int
+    succeeded: int
+
+
 class Era(TypedDict):
     """A range of heights with the same subsidy."""
     from_height: int
@@ -359,14 +374,17 @@ class Job(TypedDict):
     """A mining job. Times are Unix seconds."""
     blocks: int | None
     created_at: int
+    ended_runs: EndedRuns | None
     error: Problem | None
     every_seconds: int | None
     finished_at: int | None
     id: str
     miner: str
+    next_run: int | None
     not_before: int
     priority: JobPriority
     progress: JobProgress
+    recent_runs: list[JobRun] | None
     result: JobResult | None
     runs: int | None
     series: str | None
@@ -378,12 +396,14 @@ class Job(TypedDict):
 
 
 class JobProgress(TypedDict):
-    """The progress of a job."""
+    """The progress of a job; that of a recurring job includes all its runs."""
     blocks_done: int
     blocks_target: int | None
+    expected_blocks: float | None
     expected_seconds: float | None
     hashes: int
     hashrate: float
+    luck: float | None
     threads: int
 
 
@@ -401,6 +421,15 @@ class JobRequest(TypedDict):
 class JobResult(TypedDict):
     """The result of a job."""
     blocks: list[str]
+
+
+class JobRun(TypedDict):
+    """A run of a recurring job, which is a job of its own. Times are Unix seconds."""
+    blocks_done: int
+    finished_at: int | None
+    id: str
+    started_at: int | None
+    state: JobState
 
 
 class JobUntil(TypedDict):
@@ -425,15 +454,18 @@ class JobUpdatedEventData(TypedDict):
     """A mining job. Times are Unix seconds."""
     blocks: int | None
     created_at: int
+    ended_runs: EndedRuns | None
     error: Problem | None
     every_seconds: int | None
     finished_at: int | None
     id: str
     miner: str
+    next_run: int | None
     not_before: int
     number: int
     priority: JobPriority
     progress: JobProgress
+    recent_runs: list[JobRun] | None
     result: JobResult | None
     runs: int | None
     series: str | None
@@ -493,7 +525,8 @@ class Mining(TypedDict):
     restarts: int
     running: bool
     stratum: str | None
-    stratum_workers: list[StratumWorker]
+    stratum_urls: list[str]
+    stratum_workers: list[Worker]
     template: SearchedTemplate | None
     threads: int
     waiting: str | None
@@ -765,23 +798,7 @@ class Solution(TypedDict):
     template: TemplateId
     time: NotRequired[int | None]
     version: NotRequired[int | None]
-
-
-class StratumWorker(TypedDict):
-    """The state of a worker."""
-    accepted: int
-    accepted_difficulty: float
-    address: str
-    blocks: int
-    connections: int
-    difficulty: float | None
-    duplicate: int
-    hashrate: float
-    invalid: int
-    last_share: int | None
-    low: int
-    name: str
-    stale: int
+    worker: NotRequired[str | None]
 
 
 class SyncProgress(TypedDict):
@@ -999,6 +1016,120 @@ class WebSocketResponse2(TypedDict):
 class WebSocketResponse3(TypedDict):
     """The message was rejected."""
     error: Problem
+
+
+class Worker(TypedDict):
+    """The state of a worker."""
+    accepted: int
+    accepted_difficulty: float
+    address: str
+    best_share: float | None
+    blocks: int
+    connected_since: int | None
+    connections: int
+    difficulty: float | None
+    duplicate: int
+    earnings: Amount
+    expected_blocks: float
+    expected_seconds: float | None
+    first_seen: int
+    hashrate: float
+    hashrate_1d: float
+    hashrate_1h: float
+    hashrate_1m: float
+    id: str
+    interface: WorkerInterface
+    interval_seconds: float | None
+    invalid: int
+    last_seen: int
+    last_share: int | None
+    low: int
+    luck: float | None
+    name: str
+    silent: bool
+    stale: int
+
+
+class WorkerActiveEventData(TypedDict):
+    """A worker that has become silent, or active again."""
+    address: str
+    connections: int
+    interval_seconds: float | None
+    last_seen: int
+    name: str
+    number: int
+    time: int
+    worker: str
+
+
+class WorkerActiveEvent(TypedDict):
+    """A silent worker is active again."""
+    data: WorkerActiveEventData
+    event: Literal['worker.active']
+    id: int
+
+
+class WorkerDetail(TypedDict):
+    """A worker with its history."""
+    accepted: int
+    accepted_difficulty: float
+    address: str
+    best_share: float | None
+    blocks: int
+    coinbase: Hex | None
+    connected_since: int | None
+    connections: int
+    difficulty: float | None
+    duplicate: int
+    earnings: Amount
+    expected_blocks: float
+    expected_seconds: float | None
+    first_seen: int
+    hashrate: float
+    hashrate_1d: float
+    hashrate_1h: float
+    hashrate_1m: float
+    history: list[WorkerHistory]
+    id: str
+    interface: WorkerInterface
+    interval_seconds: float | None
+    invalid: int
+    last_seen: int
+    last_share: int | None
+    low: int
+    luck: float | None
+    name: str
+    silent: bool
+    stale: int
+
+
+class WorkerHistory(TypedDict):
+    """The shares of an hour, and the hash rate that they stand for."""
+    accepted: int
+    accepted_difficulty: float
+    blocks: int
+    hashrate: float
+    rejected: int
+    time: int
+
+
+class WorkerSilentEventData(TypedDict):
+    """A worker that has become silent, or active again."""
+    address: str
+    connections: int
+    interval_seconds: float | None
+    last_seen: int
+    name: str
+    number: int
+    time: int
+    worker: str
+
+
+class WorkerSilentEvent(TypedDict):
+    """A worker sent nothing for ten times its usual interval and five minutes."""
+    data: WorkerSilentEventData
+    event: Literal['worker.silent']
+    id: int
 
 
 class Api:
@@ -1226,12 +1357,23 @@ class Api:
         """Get the state of the miner."""
         return cast('Mining', self.transport.request('GET', ('v1', 'mining'), {}, None))
 
-    def get_mining_jobs(self, *, cursor: str | None = None, limit: int | None = None) -> PageOfJob:
-        """List mining jobs, newest first."""
+    def get_mining_jobs(
+        self,
+        *,
+        cursor: str | None = None,
+        limit: int | None = None,
+        series: JobId | None = None,
+        state: JobState | None = None,
+    ) -> PageOfJob:
+        """List mining jobs, running ones first. A recurring job is one item with its latest runs; `series`
+        lists all its runs. The order is: running jobs, recurring ones before others; then queued,
+        scheduled and ended jobs; the newest first among these. A job that changes its state meanwhile
+        may be on two pages or on none.
+        """
         return cast('PageOfJob', self.transport.request(
             'GET',
             ('v1', 'mining', 'jobs'),
-            {'cursor': cursor, 'limit': limit},
+            {'cursor': cursor, 'limit': limit, 'series': series, 'state': state},
             None,
         ))
 
@@ -1240,7 +1382,9 @@ class Api:
         return cast('Job', self.transport.request('POST', ('v1', 'mining', 'jobs'), {}, body))
 
     def delete_mining_jobs_id(self, id: str) -> Job:
-        """Cancel a mining job."""
+        """Cancel a mining job. A recurring job starts no more runs, and its present run is cancelled.
+        Cancelling a run leaves the recurring job as it is.
+        """
         return cast('Job', self.transport.request('DELETE', ('v1', 'mining', 'jobs', id), {}, None))
 
     def get_mining_jobs_id(self, id: str, *, wait: int | None = None) -> Job:
@@ -1265,24 +1409,38 @@ class Api:
         block: bool | None = None,
         miner: AddressText | None = None,
         timeout: int | None = None,
+        worker: str | None = None,
     ) -> Template:
-        """Get a block template. With `after`, the response waits for a better template than that, at most
-        `timeout` seconds. While no block can be mined, the response is `not-ready` with the reason. The
-        encoded block, up to 4 MB in hexadecimal, is included with `block=true` only; solutions do not
-        need it.
+        """Get a block template. The rig is recorded as the worker `miner`.`worker`. With `after`, the
+        response waits for a better template than that, at most `timeout` seconds. While no block can be
+        mined, the response is `not-ready` with the reason. The encoded block, up to 4 MB in
+        hexadecimal, is included with `block=true` only; solutions do not need it.
         """
         return cast('Template', self.transport.request(
             'GET',
             ('v1', 'mining', 'template'),
-            {'after': after, 'block': block, 'miner': miner, 'timeout': timeout},
+            {'after': after, 'block': block, 'miner': miner, 'timeout': timeout, 'worker': worker},
             None,
         ))
 
-    def get_mining_workers(self) -> list[StratumWorker]:
-        """List Stratum workers."""
-        return cast('list[StratumWorker]', self.transport.request(
+    def get_mining_workers(self, *, top: int | None = None) -> list[Worker]:
+        """List workers. All workers on record, connected or not: those of Stratum, and those that request
+        templates over JSON-RPC (user name `ADDRESS` or `ADDRESS.worker`) or REST (`miner` and
+        `worker`). A worker is an address and a name, by whatever interface it mines. At most 4,096 are
+        recorded.
+        """
+        return cast('list[Worker]', self.transport.request(
             'GET',
             ('v1', 'mining', 'workers'),
+            {'top': top},
+            None,
+        ))
+
+    def get_mining_workers_worker(self, worker: str) -> WorkerDetail:
+        """Get a worker. The worker with the shares of each hour of the last two days in which it had any."""
+        return cast('WorkerDetail', self.transport.request(
+            'GET',
+            ('v1', 'mining', 'workers', worker),
             {},
             None,
         ))
