@@ -186,7 +186,7 @@ fn mining_page_shows_how_to_connect_and_each_worker() {
     browser.click(&format!("a[href='/worker/{user}']"));
     browser.wait_for_text("main", "1 found");
     let shown = browser.main_text();
-    for expected in [&*user, "bitaxe", "connected", "this worker", "50 coins"] {
+    for expected in [&*user, "bitaxe", "connected", "this worker", "50.00001 coins"] {
         assert!(shown.contains(expected), "{expected}: {shown}");
     }
     assert_eq!(browser.console_errors(), Vec::<String>::new());
