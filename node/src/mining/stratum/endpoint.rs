@@ -11,7 +11,7 @@ const TLS_SCHEME: &str = "stratum+ssl://";
 /// The address of the server, and the URLs for miners.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// The address that it was told to listen on.
+    /// The address on which it listens.
     ip: IpAddr,
     /// The address for clients on this machine.
     local: SocketAddr,
