@@ -205,7 +205,8 @@ fn disassemble(name: &str) -> Option<Vec<String>> {
         return None;
     };
     let text = String::from_utf8(disassembly.stdout).unwrap();
-    let is_named = |function: &&str| function.lines().any(|line| line.contains(name));
+    let is_header = |line: &str| line.ends_with(">:") && line.contains(name);
+    let is_named = |function: &&str| function.lines().any(is_header);
     Some(text.split("\n\n").filter(is_named).map(str::to_owned).collect())
 }
 
