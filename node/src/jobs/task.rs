@@ -63,6 +63,7 @@ impl Running {
         let Some(Progress { hashes, expected_blocks, .. }) = &*progress else {
             return Hashing::default();
         };
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // not negative
         let nanoblocks = (expected_blocks * 1e9) as u64;
         Hashing {
             hashes: hashes.saturating_sub(self.counted.hashes),
