@@ -333,7 +333,7 @@ mod tests {
             assert_eq!(Topic::from_code(*topic as u8), Some(*topic));
             assert_eq!(topic.name().parse(), Ok(*topic));
         }
-        assert_eq!(Topic::from_code(11), None);
+        assert_eq!(Topic::from_code(u8::MAX), None);
         assert!("block".parse::<Topic>().unwrap_err().to_string().contains("block.connected"));
     }
 }

@@ -4,6 +4,7 @@ use crate::api::routes::mining::HashrateEvent;
 use crate::api::routes::peers::{Direction, PeerEvent};
 use crate::config::limits::ResourceLimits;
 use crate::events::Topic;
+use crate::mining::workers::WorkerEvent;
 use axum::body::BodyDataStream;
 use futures_util::StreamExt;
 use std::collections::BTreeSet;
@@ -124,6 +125,16 @@ async fn events_of_every_topic_conform_to_the_document() {
     publisher.publish(Topic::SyncProgress, &json!(SyncEvent { height: 4, sync }));
     let hashrate = HashrateEvent { hashrate: 1e6, threads: 2, hashes: 1 << 40 };
     publisher.publish(Topic::MiningHashrate, &json!(hashrate));
+    let worker = WorkerEvent {
+        worker: format!("{}.rig", text(address(5))),
+        address: text(address(5)),
+        name: "rig".to_owned(),
+        last_seen: 1,
+        interval_seconds: Some(2.5),
+        connections: 1,
+    };
+    publisher.publish(Topic::WorkerSilent, &json!(worker));
+    publisher.publish(Topic::WorkerActive, &json!(worker));
     let mut missing: BTreeSet<&str> = Topic::ALL.iter().map(|topic| topic.name()).collect();
     while !missing.is_empty() {
         let next = tokio::time::timeout(Duration::from_secs(60), reader.event()).await;
