@@ -32,6 +32,7 @@ schemathesis.openapi.format("ip", ips)
 schemathesis.openapi.format("peer-id", ids)
 schemathesis.openapi.format("ban-id", st.one_of(ids, ips))
 schemathesis.openapi.format("multiaddr", multiaddrs)
+schemathesis.openapi.format("worker-id", st.builds(str.__add__, sampled(owners), sampled(["", ".rig"])))
 
 
 @schemathesis.hook
