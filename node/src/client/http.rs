@@ -168,7 +168,7 @@ impl Client {
 
     /// The status code and body of the response to a path of the node in use, such as `/metrics`.
     pub async fn fetch(&self, path: &str) -> Result<(u16, String)> {
-        let response = self.http.get(self.base().join(path)?).send().await?;
+        let response = send_again_if_lost(self.http.get(self.base().join(path)?)).await?;
         Ok((response.status().as_u16(), response.text().await?))
     }
 
@@ -305,7 +305,7 @@ impl Client {
         if let Some(last) = last {
             request = request.header("Last-Event-ID", last);
         }
-        let sent = tokio::time::timeout(RESPONSE_TIMEOUT, request.send()).await;
+        let sent = tokio::time::timeout(RESPONSE_TIMEOUT, send_again_if_lost(request)).await;
         let Ok(sent) = sent else {
             return Err(RequestError::Unavailable(self.timed_out(index)));
         };
