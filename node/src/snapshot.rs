@@ -39,7 +39,7 @@ const OWN: [&str; 8] = [
 /// What of a data directory states that its process runs, or is paused. A return to a snapshot removes it.
 const TRANSIENT: [&str; 2] = ["node.json", "paused"];
 /// Start of the names of files that are being written.
-const TEMPORARY: &str = ".tmp";
+pub const TEMPORARY: &str = ".tmp";
 /// File that names the snapshot to which a directory is returning.
 pub const RETURN_FILE: &str = "returning-to";
 

@@ -114,13 +114,13 @@ impl Directory {
 
     /// Checks that a directory with files belongs to a testnet, since its files may be removed or replaced.
     fn check_own(&self) -> Result<()> {
-        let is_own = [self.lock_file(), self.manifest()].iter().any(|file| file.exists());
-        let mut entries = match fs::read_dir(&self.0) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            entries => entries.with_context(|| format!("cannot read {}", self.0.display()))?,
-        };
+        // A testnet whose creation was interrupted has a lock file and maybe no manifest.
+        let entries = snapshot::entries(&self.0)?;
+        let is_incomplete = entries.is_empty()
+            || (self.lock_file().exists() && entries.iter().all(|(name, _)| is_own_name(name)));
+        let is_own = self.manifest().exists() || is_incomplete;
         ensure!(
-            is_own || entries.next().is_none(),
+            is_own,
             "{} has files of others: choose a new or empty directory for a testnet",
             self.0.display()
         );
@@ -183,6 +183,22 @@ impl DirectoryLock {
             }
         }
     }
+}
+
+/// Whether an entry of a directory has a name that a testnet without a manifest gives: one whose creation, or
+/// return to a snapshot, was interrupted.
+fn is_own_name(name: &str) -> bool {
+    let own = [
+        "lock",
+        NETWORK_FILE,
+        "links.json",
+        "wallets",
+        "relay",
+        snapshot::DIRECTORY,
+        snapshot::RETURN_FILE,
+    ];
+    let is_node = name.starts_with("node-") && NodeNumber::parse(name).is_some();
+    own.contains(&name) || is_node || name.starts_with(snapshot::TEMPORARY)
 }
 
 fn remove(path: &Path, how: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
@@ -248,6 +264,12 @@ mod tests {
         let error = directory.lock(|| ()).unwrap_err();
         assert!(error.to_string().contains("has files of others"), "{error}");
         assert!(wallet.exists() && !directory.lock_file().exists());
+        // A testnet whose creation was interrupted is continued or deleted.
+        fs::write(directory.lock_file(), "").unwrap();
+        drop(directory.lock(|| ()).unwrap());
+        // Earlier versions left a lock file in any directory.
+        fs::create_dir(dir.path().join("main")).unwrap();
+        assert!(directory.lock(|| ()).is_err() && wallet.exists());
     }
 
     #[test]
