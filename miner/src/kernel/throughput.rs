@@ -174,18 +174,22 @@ stream!(sha_rounds, "sha,avx", "sha256rnds2", "sha256rnds2", "xmm", "xmm15");
 mod tests {
     use super::*;
 
+    /// The rates of a CPU whose vectors of 256 and 512 bits are equally fast.
+    fn rates(vectors: f64, shifts: f64, rounds: f64) -> impl Fn(Operation) -> Option<f64> {
+        move |operation| {
+            Some(match operation {
+                Operation::Vector256 | Operation::Vector512 => vectors,
+                Operation::Shift256 | Operation::Shift512 => shifts,
+                Operation::ShaRounds => rounds,
+            })
+        }
+    }
+
     #[test]
     fn bound_is_that_of_the_busiest_execution_units() {
-        let rate = |vectors: f64, shifts: f64, rounds: f64| {
-            move |operation| match operation {
-                Operation::Vector256 | Operation::Vector512 => Some(vectors),
-                Operation::Shift256 | Operation::Shift512 => Some(shifts),
-                Operation::ShaRounds => Some(rounds),
-            }
-        };
         for kernel in Kernel::available() {
             let Some(Loop { nonces, operations }) = kernel.operations() else {
-                assert_eq!(kernel.bound(rate(1.0, 1.0, 1.0)), None, "{kernel}");
+                assert_eq!(kernel.bound(rates(1.0, 1.0, 1.0)), None, "{kernel}");
                 continue;
             };
             for &(busiest, count) in operations {
@@ -203,14 +207,7 @@ mod tests {
     #[test]
     fn bounds_are_those_of_known_cpus() {
         let cycles = |kernel: Kernel, vectors: f64, shifts: f64, rounds: f64| {
-            let rate = |operation| {
-                Some(match operation {
-                    Operation::Vector256 | Operation::Vector512 => vectors,
-                    Operation::Shift256 | Operation::Shift512 => shifts,
-                    Operation::ShaRounds => rounds,
-                })
-            };
-            format!("{:.0}", 1.0 / kernel.bound(rate).unwrap())
+            format!("{:.0}", 1.0 / kernel.bound(rates(vectors, shifts, rounds)).unwrap())
         };
         // Emerald Rapids: two units for 512 bits, one of them for rotations; 2.92 cycles for rounds.
         assert_eq!(cycles(Kernel::Avx512, 2.0, 1.0, 1.0), "89");
