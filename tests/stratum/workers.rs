@@ -105,7 +105,10 @@ impl Farm {
     }
 }
 
-fn survive_a_kill(connections: usize) {
+// Q13
+#[test]
+fn shares_of_two_thousand_workers_survive_a_kill() {
+    let connections = 2_000 / NAMES;
     let (folder, data) = test_folder();
     let network = network(folder.path(), "1e00ffff");
     let start = || Node::start(&data, &[&STRATUM[..], &["--network", &network]].concat());
@@ -161,16 +164,4 @@ fn survive_a_kill(connections: usize) {
     // A clean stop loses nothing.
     assert!(node.stop().success());
     assert_equal(&accounts(&start()), &later.counted);
-}
-
-// Q13
-#[test]
-fn shares_of_three_hundred_workers_survive_a_kill() {
-    survive_a_kill(20);
-}
-
-#[test]
-#[ignore = "takes minutes"]
-fn shares_of_two_thousand_workers_survive_a_kill() {
-    survive_a_kill(125);
 }
