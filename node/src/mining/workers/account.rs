@@ -264,8 +264,8 @@ impl Account {
         unsettled.fold(self.settled, |sum, block| sum.saturating_add(block.reward))
     }
 
-    /// Settles blocks that are at or below a height, or too many: those in the best chain count for
-    /// ever. Returns whether there were any.
+    /// Settles blocks that are at or below a height, or too many: those in the best chain are
+    /// final. Returns whether there were any.
     pub(super) fn settle(&mut self, height: Height, is_best: impl Fn(&FoundBlock) -> bool) -> bool {
         let excess = self.unsettled.len().saturating_sub(MAX_UNSETTLED);
         let (mut index, mut settled) = (0, self.settled);

@@ -48,8 +48,8 @@ pub struct WorkerInfo {
     /// The expected time to a block in seconds at the hash rate of the last hour and the present
     /// difficulty; null without a hash rate. An average: past hashes bring no block nearer.
     pub expected_seconds: Option<f64>,
-    /// The rewards, subsidy and fees, of its blocks in the best chain, in base units. A block counts for
-    /// ever once its reward is spendable.
+    /// The rewards, subsidy and fees, of its blocks in the best chain, in base units. A block is
+    /// final once its reward is spendable.
     #[schemars(with = "crate::api::openapi::schema::Units")]
     pub earnings: u64,
 }
